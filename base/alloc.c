@@ -1,5 +1,5 @@
-/* alloc.c -- the allocator of control structures; see alloc.h. The host's callbacks live here too, beside the count that
- * decides whether they may still be exchanged. */
+/* alloc.c -- the allocator of control structures; see alloc.h. The host's callbacks live here
+ * too, beside the count that decides whether they may still be exchanged. */
 #include "cistern/alloc.h"
 #include "host_private.h"
 
@@ -60,8 +60,9 @@ void *cistern_allocate(uint64_t bytes)
         return NULL;
     }
     uint64_t total = bytes + sizeof(struct block_header);
-    struct block_header *header =
-        installed_host.allocate != NULL ? installed_host.allocate(installed_host.arg, total) : malloc(total);
+    struct block_header *header = installed_host.allocate != NULL
+                                      ? installed_host.allocate(installed_host.arg, total)
+                                      : malloc(total);
     if (header == NULL) {
         return NULL;
     }

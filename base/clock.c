@@ -23,7 +23,8 @@ int64_t cistern_now_ns(void)
 int64_t cistern_wall_ms(void)
 {
     const struct cistern_host *host = host_callbacks();
-    return host->wall_ms != NULL ? host->wall_ms(host->arg) : clock_read_ns(CLOCK_REALTIME) / 1000000;
+    return host->wall_ms != NULL ? host->wall_ms(host->arg)
+                                 : clock_read_ns(CLOCK_REALTIME) / 1000000;
 }
 
 void cistern_sleep_ns(int64_t nanoseconds)

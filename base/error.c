@@ -9,7 +9,8 @@
 
 static_assert(sizeof(struct cistern_error) == 512, "the error detail is part of the ABI");
 
-static void error_fill(struct cistern_error *error, uint32_t status, const char *object, const char *format, va_list arguments)
+static void error_fill(struct cistern_error *error, uint32_t status, const char *object,
+    const char *format, va_list arguments)
 {
     cistern_error_clear(error);
     error->status = status;
@@ -27,7 +28,8 @@ void cistern_error_clear(struct cistern_error *error)
     }
 }
 
-uint32_t cistern_fail(struct cistern_error *error, uint32_t status, const char *object, const char *format, ...)
+uint32_t cistern_fail(
+    struct cistern_error *error, uint32_t status, const char *object, const char *format, ...)
 {
     assert(status != CISTERN_OK && status < CISTERN_STATUS_COUNT);
     if (error != NULL) {
@@ -39,7 +41,8 @@ uint32_t cistern_fail(struct cistern_error *error, uint32_t status, const char *
     return status;
 }
 
-uint32_t cistern_fail_corrupt(struct cistern_error *error, const char *object, uint64_t file_offset, const char *format, ...)
+uint32_t cistern_fail_corrupt(
+    struct cistern_error *error, const char *object, uint64_t file_offset, const char *format, ...)
 {
     if (error != NULL) {
         va_list arguments;
@@ -70,7 +73,8 @@ static uint32_t status_from_errno(int32_t os_errno)
     }
 }
 
-uint32_t cistern_fail_errno(struct cistern_error *error, int32_t os_errno, const char *object, const char *what)
+uint32_t cistern_fail_errno(
+    struct cistern_error *error, int32_t os_errno, const char *object, const char *what)
 {
     assert(os_errno > 0);
     char text[128];
@@ -82,8 +86,8 @@ uint32_t cistern_fail_errno(struct cistern_error *error, int32_t os_errno, const
     return status;
 }
 
-uint32_t cistern_options_read(void *into, uint64_t known_bytes, const void *options, uint64_t given_bytes, const char *name,
-    struct cistern_error *error)
+uint32_t cistern_options_read(void *into, uint64_t known_bytes, const void *options,
+    uint64_t given_bytes, const char *name, struct cistern_error *error)
 {
     memset(into, 0, known_bytes);
     if (options == NULL) {
@@ -96,8 +100,8 @@ uint32_t cistern_options_read(void *into, uint64_t known_bytes, const void *opti
     for (uint64_t i = known_bytes; i < given_bytes; i++) {
         if (bytes[i] != 0) {
             return cistern_fail(error, CISTERN_UNSUPPORTED, name,
-                "%s was built for a newer library: byte %llu is set, this library knows %llu bytes", name,
-                (unsigned long long)i, (unsigned long long)known_bytes);
+                "%s was built for a newer library: byte %llu is set, this library knows %llu bytes",
+                name, (unsigned long long)i, (unsigned long long)known_bytes);
         }
     }
     memcpy(into, options, given_bytes < known_bytes ? given_bytes : known_bytes);

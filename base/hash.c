@@ -4,7 +4,8 @@
 
 #include <assert.h>
 
-/* XXH3 wants its state aligned to 64 bytes; the allocator gives 16, so the state stands inside a larger block. */
+/* XXH3 wants its state aligned to 64 bytes; the allocator gives 16, so the state stands inside a
+ * larger block. */
 struct cistern_hash_stream {
     XXH3_state_t *state;
     uint8_t storage[sizeof(XXH3_state_t) + 64];
@@ -41,7 +42,8 @@ void cistern_hash_stream_reset(struct cistern_hash_stream *stream)
     XXH3_128bits_reset(stream->state);
 }
 
-void cistern_hash_stream_update(struct cistern_hash_stream *stream, const void *data, uint64_t bytes)
+void cistern_hash_stream_update(
+    struct cistern_hash_stream *stream, const void *data, uint64_t bytes)
 {
     XXH3_128bits_update(stream->state, data, bytes);
 }

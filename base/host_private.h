@@ -4,8 +4,8 @@
 
 #include "cistern/base.h"
 
-/* Never NULL; every field that the host left out is NULL and means the default.
- * Written once by cistern_host_install() before other threads exist, read without a lock afterwards. */
+/* Never NULL; every field that the host left out is NULL and means the default. Written once by
+ * cistern_host_install() before other threads exist, read without a lock afterwards. */
 const struct cistern_host *host_callbacks(void);
 
 #endif

@@ -46,16 +46,20 @@ static const struct unit *unit_find(const struct unit *units, const char *label)
     return NULL;
 }
 
-static uint32_t digits_parse(const char **text, uint64_t *ret_value, const char *whole, struct cistern_error *error)
+static uint32_t digits_parse(
+    const char **text, uint64_t *ret_value, const char *whole, struct cistern_error *error)
 {
     uint64_t value = 0;
     const char *at = *text;
     if (!isdigit((unsigned char)*at)) {
-        return cistern_fail(error, CISTERN_INVALID, whole, "\"%s\" does not start with a number", whole);
+        return cistern_fail(
+            error, CISTERN_INVALID, whole, "\"%s\" does not start with a number", whole);
     }
     for (; isdigit((unsigned char)*at); at++) {
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value)) {
-            return cistern_fail(error, CISTERN_INVALID, whole, "\"%s\" is too large a number", whole);
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value)) {
+            return cistern_fail(
+                error, CISTERN_INVALID, whole, "\"%s\" is too large a number", whole);
         }
     }
     *text = at;
@@ -63,8 +67,8 @@ static uint32_t digits_parse(const char **text, uint64_t *ret_value, const char 
     return CISTERN_OK;
 }
 
-static uint32_t quantity_parse(const char *text, const struct unit *units, uint64_t default_factor, const char *expected,
-    uint64_t *ret_value, struct cistern_error *error)
+static uint32_t quantity_parse(const char *text, const struct unit *units, uint64_t default_factor,
+    const char *expected, uint64_t *ret_value, struct cistern_error *error)
 {
     const char *at = text + strspn(text, " \t");
     uint64_t value;
@@ -84,12 +88,14 @@ static uint32_t quantity_parse(const char *text, const struct unit *units, uint6
     if (width > 0) {
         const struct unit *unit = unit_find(units, label);
         if (unit == NULL) {
-            return cistern_fail(error, CISTERN_INVALID, text, "\"%s\": unknown unit \"%s\"; expected %s", text, label, expected);
+            return cistern_fail(error, CISTERN_INVALID, text,
+                "\"%s\": unknown unit \"%s\"; expected %s", text, label, expected);
         }
         factor = unit->factor;
     }
     if (__builtin_mul_overflow(value, factor, &value) || value > INT64_MAX) {
-        return cistern_fail(error, CISTERN_INVALID, text, "\"%s\" is more than 64 bits can hold", text);
+        return cistern_fail(
+            error, CISTERN_INVALID, text, "\"%s\" is more than 64 bits can hold", text);
     }
     *ret_value = value;
     return CISTERN_OK;
@@ -97,14 +103,15 @@ static uint32_t quantity_parse(const char *text, const struct unit *units, uint6
 
 uint32_t cistern_size_parse(const char *text, uint64_t *ret_bytes, struct cistern_error *error)
 {
-    return quantity_parse(text, size_units, 1, "a size such as 64m, 4g or 1048576", ret_bytes, error);
+    return quantity_parse(
+        text, size_units, 1, "a size such as 64m, 4g or 1048576", ret_bytes, error);
 }
 
 uint32_t cistern_duration_parse(const char *text, int64_t *ret_ns, struct cistern_error *error)
 {
     uint64_t nanoseconds;
-    uint32_t status =
-        quantity_parse(text, duration_units, 1000000, "a duration such as 250ms, 10s or 5min", &nanoseconds, error);
+    uint32_t status = quantity_parse(text, duration_units, 1000000,
+        "a duration such as 250ms, 10s or 5min", &nanoseconds, error);
     if (status == CISTERN_OK) {
         *ret_ns = (int64_t)nanoseconds;
     }
@@ -148,11 +155,12 @@ const char *cistern_duration_format(char text[16], int64_t nanoseconds)
     static const struct {
         int64_t unit;
         const char *suffix;
-    } steps[] = {{86400000000000, "d"}, {3600000000000, "h"}, {60000000000, "min"}, {1000000000, "s"}, {1000000, "ms"},
-        {1000, "us"}};
+    } steps[] = {{86400000000000, "d"}, {3600000000000, "h"}, {60000000000, "min"},
+        {1000000000, "s"}, {1000000, "ms"}, {1000, "us"}};
     for (unsigned i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         if (nanoseconds >= steps[i].unit) {
-            snprintf(text, 16, "%.3g %s", (double)nanoseconds / (double)steps[i].unit, steps[i].suffix);
+            snprintf(
+                text, 16, "%.3g %s", (double)nanoseconds / (double)steps[i].unit, steps[i].suffix);
             return text;
         }
     }

@@ -1,6 +1,7 @@
 /*
- * alloc.h -- every control structure of cistern is allocated here, so that a host can lend its allocator and a test can
- * make the n-th allocation fail. State never comes from here: it lives in regions, which are charged (memory/region.h).
+ * alloc.h -- every control structure of cistern is allocated here, so that a host can lend its
+ * allocator and a test can make the n-th allocation fail. State never comes from here: it lives in
+ * regions, which are charged (memory/region.h).
  *
  * Threads: any.
  */
@@ -13,9 +14,11 @@
 extern "C" {
 #endif
 
-/* All return NULL when there is no memory; bytes == 0 gives a unique pointer. Aligned for any scalar type. */
+/* All return NULL when there is no memory; bytes == 0 gives a unique pointer. Aligned for any
+ * scalar type. */
 CISTERN_MUST_USE void *cistern_allocate(uint64_t bytes);
-CISTERN_MUST_USE void *cistern_allocate_zeroed(uint64_t count, uint64_t bytes_each); /* NULL too when the product overflows */
+/* NULL too when the product overflows */
+CISTERN_MUST_USE void *cistern_allocate_zeroed(uint64_t count, uint64_t bytes_each);
 /* Like realloc: on NULL the old block is untouched. */
 CISTERN_MUST_USE void *cistern_reallocate(void *memory, uint64_t bytes);
 CISTERN_MUST_USE char *cistern_duplicate_string(const char *text);

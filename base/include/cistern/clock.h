@@ -1,4 +1,5 @@
-/* clock.h -- time through the host's callbacks, so that a test decides what time it is. Threads: any. */
+/* clock.h -- time through the host's callbacks, so that a test decides what time it is. Threads:
+ * any. */
 #ifndef CISTERN_CLOCK_H
 #define CISTERN_CLOCK_H
 
@@ -10,7 +11,8 @@ extern "C" {
 
 int64_t cistern_now_ns(void);  /* monotonic */
 int64_t cistern_wall_ms(void); /* since 1970, UTC */
-void cistern_sleep_ns(int64_t nanoseconds); /* real time, never the host's clock; for bounded waits only */
+/* real time, never the host's clock; for bounded waits only */
+void cistern_sleep_ns(int64_t nanoseconds);
 
 #ifdef __cplusplus
 }

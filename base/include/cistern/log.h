@@ -1,4 +1,5 @@
-/* log.h -- the library's only way to speak unasked: a line to the host's callback, or nothing. Threads: any. */
+/* log.h -- the library's only way to speak unasked: a line to the host's callback, or nothing.
+ * Threads: any. */
 #ifndef CISTERN_LOG_H
 #define CISTERN_LOG_H
 
