@@ -1,10 +1,13 @@
 /*
- * block_pool.h -- page runs for block caches: what stands behind rocksdb::MemoryAllocator (docs/MEMORY.md, "blocks").
+ * block_pool.h -- page runs for block caches: what stands behind rocksdb::MemoryAllocator
+ * (docs/MEMORY.md, "blocks").
  *
- * Owns:       one reserved range; runs of 1..256 pages of 4 KiB, by exact length, on two lists: warm (resident, charged) and cold.
- * Invariant:  charged bytes == resident bytes of the range. A run handed out is whole pages, so the cache's own charge is true.
- * Never:      returns NULL for want of budget: a refusing allocator under a block cache crashes RocksDB. What passes the limit
- *             is a forced charge, repaid by the next safe point.
+ * Owns:       one reserved range; runs of 1..256 pages of 4 KiB, by exact length, on two lists:
+ *             warm (resident, charged) and cold.
+ * Invariant:  charged bytes == resident bytes of the range. A run handed out is whole pages, so the
+ *             cache's own charge is true.
+ * Never:      returns NULL for want of budget: a refusing allocator under a block cache crashes
+ *             RocksDB. What passes the limit is a forced charge, repaid by the next safe point.
  * Threads:    any (a spin lock per run length).
  */
 #ifndef CISTERN_BLOCK_POOL_H
@@ -21,19 +24,24 @@ struct cistern_block_pool;
 struct cistern_block_pool_options {
     uint64_t reserve_bytes;  /* address space; 0 = 4 x the slot's limit, at least 256 MiB */
     uint64_t warm_bytes_max; /* resident bytes kept for the next caller; 0 = slot limit / 128 */
-    /* Called before a cold run is taken, with no lock held: makes room by evicting (the safe point). May be NULL. */
+    /* Called before a cold run is taken, with no lock held: makes room by evicting (the safe
+     * point). May be NULL. */
     void (*ensure)(void *arg, uint64_t bytes);
     void *arg;
 };
 CISTERN_MUST_USE uint32_t cistern_block_pool_create(struct cistern_component *component,
-    const struct cistern_block_pool_options *options, struct cistern_block_pool **ret_pool, struct cistern_error *error);
-void cistern_block_pool_destroy(struct cistern_block_pool *pool); /* every run must be back; NULL is fine */
+    const struct cistern_block_pool_options *options, struct cistern_block_pool **ret_pool,
+    struct cistern_error *error);
+/* every run must be back; NULL is fine */
+void cistern_block_pool_destroy(struct cistern_block_pool *pool);
 
 /* bytes <= 2048 or > 1 MiB comes from malloc. NULL only when malloc itself fails. */
 void *cistern_block_pool_allocate(struct cistern_block_pool *pool, uint64_t bytes);
 void cistern_block_pool_deallocate(struct cistern_block_pool *pool, void *memory);
-uint64_t cistern_block_pool_usable_bytes(const struct cistern_block_pool *pool, void *memory, uint64_t asked_bytes);
-uint64_t cistern_block_pool_drain(struct cistern_block_pool *pool); /* gives the warm runs back; returns bytes */
+uint64_t cistern_block_pool_usable_bytes(
+    const struct cistern_block_pool *pool, void *memory, uint64_t asked_bytes);
+/* gives the warm runs back; returns bytes */
+uint64_t cistern_block_pool_drain(struct cistern_block_pool *pool);
 uint64_t cistern_block_pool_live_bytes(const struct cistern_block_pool *pool);
 uint64_t cistern_block_pool_warm_bytes(const struct cistern_block_pool *pool);
 

@@ -3,12 +3,13 @@
  *
  * Owns:       the counters of one budget. It hands out permission, never memory.
  * Never:      waits on the data path; refuses one slot because of another; prints; exits.
- * Invariant:  sum(slot.limit) + process reserve <= budget, always; slot.used <= slot.limit + slot.debt, and
- *             debt <= slot.debt_max, which is part of the budget.
+ * Invariant:  sum(slot.limit) + process reserve <= budget, always; slot.used <= slot.limit +
+ *             slot.debt, and debt <= slot.debt_max, which is part of the budget.
  * Order:      charge, then touch the page; give the page back, then uncharge.
- * Threads:    any thread may call anything here; charges are one compare-exchange on their slot, only grants (resize, open,
- *             close) take pool.lock.
- * Full when:  a slot's limit is used up -> CISTERN_LIMIT, at once; cistern_component_reserve() is the way to ask for more.
+ * Threads:    any thread may call anything here; charges are one compare-exchange on their slot,
+ *             only grants (resize, open, close) take pool.lock.
+ * Full when:  a slot's limit is used up -> CISTERN_LIMIT, at once; cistern_component_reserve() is
+ *             the way to ask for more.
  */
 #ifndef CISTERN_POOL_H
 #define CISTERN_POOL_H
@@ -28,92 +29,122 @@ enum cistern_reclaim_class {
     CISTERN_RECLAIM_WITH_IO, /* memtables, dirty state: freed by writing it out */
     CISTERN_RECLAIM_NEVER    /* pins, indexes, live objects */
 };
-enum cistern_allocator { CISTERN_ALLOCATOR_AUTO, CISTERN_ALLOCATOR_OWN, CISTERN_ALLOCATOR_JEMALLOC };
+enum cistern_allocator {
+    CISTERN_ALLOCATOR_AUTO,
+    CISTERN_ALLOCATOR_OWN,
+    CISTERN_ALLOCATOR_JEMALLOC
+};
 enum cistern_accounting {
-    CISTERN_ACCOUNTING_GUEST, /* touches nothing process-wide; own regions exact, malloc'ed shares modelled and said to be */
-    CISTERN_ACCOUNTING_OWNED  /* hooks every jemalloc arena, steers resident growth to <= budget + 2 MiB */
+    /* touches nothing process-wide; own regions exact, malloc'ed shares modelled and said to be */
+    CISTERN_ACCOUNTING_GUEST,
+    /* hooks every jemalloc arena, steers resident growth to <= budget + 2 MiB */
+    CISTERN_ACCOUNTING_OWNED
 };
 
 struct cistern_pool_options {
-    uint64_t budget_bytes;          /* required; at least cistern_pool_budget_min() */
-    uint64_t process_reserve_bytes; /* I/O buffers, threads, malloc slack; 0 = budget / 16, at least 8 MiB */
-    uint64_t page_bytes;            /* 0 = 32 KiB; a power of two >= 4 KiB */
-    uint32_t slot_count_max;        /* 0 = 1 */
-    uint32_t allocator;             /* enum cistern_allocator; AUTO = jemalloc if the process runs on it */
-    uint32_t huge_pages;            /* 0 = when a slot's segments are 2 MiB; 1 = never; 2 = always */
-    uint32_t accounting;            /* enum cistern_accounting; OWNED without jemalloc is UNSUPPORTED */
-    uint64_t (*measure)(void *arg); /* GUEST, optional: the host's own estimate of native bytes that are ours */
+    uint64_t budget_bytes; /* required; at least cistern_pool_budget_min() */
+    /* I/O buffers, threads, malloc slack; 0 = budget / 16, at least 8 MiB */
+    uint64_t process_reserve_bytes;
+    uint64_t page_bytes;     /* 0 = 32 KiB; a power of two >= 4 KiB */
+    uint32_t slot_count_max; /* 0 = 1 */
+    uint32_t allocator;      /* enum cistern_allocator; AUTO = jemalloc if the process runs on it */
+    uint32_t huge_pages;     /* 0 = when a slot's segments are 2 MiB; 1 = never; 2 = always */
+    uint32_t accounting;     /* enum cistern_accounting; OWNED without jemalloc is UNSUPPORTED */
+    /* GUEST, optional: the host's own estimate of native bytes that are ours */
+    uint64_t (*measure)(void *arg);
     void *measure_arg;
-    const struct cistern_host *host; /* optional: installed for the process before anything is allocated */
+    /* optional: installed for the process before anything is allocated */
+    const struct cistern_host *host;
 };
 
-/* The least budget that opens: process reserve + per slot the fixed parts (index, cleaner reserve, debt, write buffers per
- * state). Each term is written out in docs/MEMORY.md. */
+/* The least budget that opens: process reserve + per slot the fixed parts (index, cleaner
+ * reserve, debt, write buffers per state). Each term is written out in docs/MEMORY.md. */
 uint64_t cistern_pool_budget_min(uint32_t slot_count, uint32_t state_count);
 
-/* In OWNED accounting this installs the allocator hooks, faults the program's text in and starts the governor thread; the
- * baseline of resident memory is read last. INVALID: budget below the minimum (the message names it and its terms), page size
- * no power of two. UNSUPPORTED: OWNED and the process does not run on jemalloc. NO_MEMORY. */
-CISTERN_MUST_USE uint32_t cistern_pool_create_sized(const struct cistern_pool_options *options, uint64_t options_bytes,
-    struct cistern_pool **ret_pool, struct cistern_error *error);
-#define cistern_pool_create(options, ret_pool, error) \
+/* In OWNED accounting this installs the allocator hooks, faults the program's text in and starts
+ * the governor thread; the baseline of resident memory is read last. INVALID: budget below the
+ * minimum (the message names it and its terms), page size no power of two. UNSUPPORTED: OWNED
+ * and the process does not run on jemalloc. NO_MEMORY. */
+CISTERN_MUST_USE uint32_t cistern_pool_create_sized(const struct cistern_pool_options *options,
+    uint64_t options_bytes, struct cistern_pool **ret_pool, struct cistern_error *error);
+#define cistern_pool_create(options, ret_pool, error)                                              \
     cistern_pool_create_sized((options), sizeof(struct cistern_pool_options), (ret_pool), (error))
 /* BUSY: a slot is still open; the message names it. NULL is fine. */
-CISTERN_MUST_USE uint32_t cistern_pool_destroy(struct cistern_pool *pool, struct cistern_error *error);
+CISTERN_MUST_USE uint32_t cistern_pool_destroy(
+    struct cistern_pool *pool, struct cistern_error *error);
+uint64_t cistern_pool_page_bytes(const struct cistern_pool *pool); /* the option, or its default */
+uint32_t cistern_pool_huge_pages(const struct cistern_pool *pool); /* the option */
 
 struct cistern_slot_options {
     uint64_t limit_bytes;     /* 0 = an even share: (budget - process reserve) / slot_count_max */
     uint64_t guarantee_bytes; /* 0 = limit */
-    uint64_t debt_max_bytes;  /* part of the limit kept for forced charges; 0 = limit / 32, at least 512 KiB */
-    uint32_t weight;          /* 0 = 1 */
+    /* part of the limit kept for forced charges; 0 = limit / 32, at least 512 KiB */
+    uint64_t debt_max_bytes;
+    uint32_t weight; /* 0 = 1 */
     uint32_t reserved;
 };
 /* LIMIT: slot_count_max slots are open, or the sum of limits would pass the budget. */
-CISTERN_MUST_USE uint32_t cistern_slot_open_sized(struct cistern_pool *pool, const struct cistern_slot_options *options,
-    uint64_t options_bytes, struct cistern_slot **ret_slot, struct cistern_error *error);
-#define cistern_slot_open(pool, options, ret_slot, error) \
-    cistern_slot_open_sized((pool), (options), sizeof(struct cistern_slot_options), (ret_slot), (error))
-/* BUSY: a component is open or holds bytes; names it and the bytes. */
-CISTERN_MUST_USE uint32_t cistern_slot_close(struct cistern_slot *slot, struct cistern_error *error);
-/* The process's own slot, for components that serve every slot (I/O buffers, coordinator). Always open; index 0. */
+CISTERN_MUST_USE uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
+    const struct cistern_slot_options *options, uint64_t options_bytes,
+    struct cistern_slot **ret_slot, struct cistern_error *error);
+#define cistern_slot_open(pool, options, ret_slot, error)                                          \
+    cistern_slot_open_sized(                                                                       \
+        (pool), (options), sizeof(struct cistern_slot_options), (ret_slot), (error))
+/* BUSY: a component is open or holds bytes (names it and the bytes), or an elastic of the slot
+ *       is open. */
+CISTERN_MUST_USE uint32_t cistern_slot_close(
+    struct cistern_slot *slot, struct cistern_error *error);
+/* The process's own slot, for components that serve every slot (I/O buffers, coordinator).
+ * Always open; index 0. */
 struct cistern_slot *cistern_pool_process_slot(struct cistern_pool *pool);
 struct cistern_pool *cistern_slot_pool(struct cistern_slot *slot);
-uint32_t cistern_slot_index(const struct cistern_slot *slot); /* 0 = process slot, 1.. = the host's slots */
+/* 0 = process slot, 1.. = the host's slots */
+uint32_t cistern_slot_index(const struct cistern_slot *slot);
+/* What voluntary charges may reach: limit_bytes of the options without debt_max_bytes. */
 uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot);
 uint64_t cistern_slot_used_bytes(const struct cistern_slot *slot);
 
 /* A component is a line of the account: who, which class, how to get bytes back. */
 struct cistern_component_options {
-    const char *name;                  /* required, at most 31 characters; copied */
-    uint32_t reclaim_class;            /* enum cistern_reclaim_class */
-    uint32_t reclaim_from_any_thread;  /* 0 = only inside the owner's calls (cistern_component_reserve of the same slot) */
-    /* Frees up to target_bytes, returns how many; called with no lock held, must not charge, may be called twice. */
+    const char *name;       /* required, at most 31 characters; copied */
+    uint32_t reclaim_class; /* enum cistern_reclaim_class */
+    /* 0 = only inside the owner's calls (cistern_component_reserve of the same slot) */
+    uint32_t reclaim_from_any_thread;
+    /* Frees up to target_bytes, returns how many; called with no lock held, must not charge, may
+     * be called twice. */
     uint64_t (*reclaim)(void *arg, uint64_t target_bytes, int64_t deadline_ns);
     void *arg;
 };
 CISTERN_MUST_USE uint32_t cistern_component_open_sized(struct cistern_slot *slot,
-    const struct cistern_component_options *options, uint64_t options_bytes, struct cistern_component **ret_component,
-    struct cistern_error *error);
-#define cistern_component_open(slot, options, ret_component, error) \
-    cistern_component_open_sized((slot), (options), sizeof(struct cistern_component_options), (ret_component), (error))
+    const struct cistern_component_options *options, uint64_t options_bytes,
+    struct cistern_component **ret_component, struct cistern_error *error);
+#define cistern_component_open(slot, options, ret_component, error)                                \
+    cistern_component_open_sized(                                                                  \
+        (slot), (options), sizeof(struct cistern_component_options), (ret_component), (error))
 /* Asserts that the component holds nothing but what it reported; reports 0. NULL is fine. */
 void cistern_component_close(struct cistern_component *component);
 struct cistern_slot *cistern_component_slot(struct cistern_component *component);
 
 /* The four verbs. */
-/* OK or LIMIT, at once, without detail: one compare-exchange on the slot. */
-CISTERN_MUST_USE uint32_t cistern_component_charge(struct cistern_component *component, uint64_t bytes);
+/* OK or LIMIT, at once, without detail: one compare-exchange on the slot. In OWNED accounting
+ * LIMIT is also the answer when the ledger of the whole process is full (malloc outgrew the
+ * process reserve): the bound comes before the slot's limit. */
+CISTERN_MUST_USE uint32_t cistern_component_charge(
+    struct cistern_component *component, uint64_t bytes);
 void cistern_component_uncharge(struct cistern_component *component, uint64_t bytes);
-/* For callers that cannot stop (RocksDB's block allocator): always admitted. What passes the limit is debt: no voluntary
- * charge of the slot succeeds before it is repaid. */
+/* For callers that cannot stop (RocksDB's block allocator): always admitted. What passes the
+ * limit is debt: no voluntary charge of the slot succeeds before it is repaid. */
 void cistern_component_charge_forced(struct cistern_component *component, uint64_t bytes);
-/* Absolute: what the component holds that we can observe but not hook (memtables, table readers). Replaces the last report. */
+/* Absolute: what the component holds that we can observe but not hook (memtables, table
+ *           readers). Replaces the last report. */
 void cistern_component_report(struct cistern_component *component, uint64_t bytes);
-/* The hard path: makes room for `bytes` (does not charge them) by the reclaim callbacks of the slot, INSTANT class first, then
- * WITH_IO. deadline_ns: absolute cistern_now_ns(); 0 = never waits. LIMIT: error names the slot, the component, the bytes
- * missing, every holder of the slot, and the option to raise. TIMEOUT: the deadline passed with room still missing. */
-CISTERN_MUST_USE uint32_t cistern_component_reserve(struct cistern_component *component, uint64_t bytes, int64_t deadline_ns,
-    struct cistern_error *error);
+/* The hard path: makes room for `bytes` (does not charge them) by the reclaim callbacks of the
+ *                slot, INSTANT class first, then
+ * WITH_IO. deadline_ns: absolute cistern_now_ns(); 0 = never waits. LIMIT: error names the slot,
+ * the component, the bytes missing, every holder of the slot, and the option to raise. TIMEOUT:
+ * the deadline passed with room still missing. */
+CISTERN_MUST_USE uint32_t cistern_component_reserve(struct cistern_component *component,
+    uint64_t bytes, int64_t deadline_ns, struct cistern_error *error);
 
 struct cistern_holder {
     char slot[32];
@@ -127,15 +158,16 @@ struct cistern_holder {
     uint64_t peak_bytes;
     uint64_t refusal_count;
 };
-/* Every component of every slot, and in OWNED accounting the process lines `malloc` (what the hooks saw and nobody reported)
- * and `unattributed` (resident growth that no line explains): together they are the resident growth. Writes at most
- * holder_capacity; ret_count is the number there are. */
-CISTERN_MUST_USE uint32_t cistern_pool_holders(struct cistern_pool *pool, struct cistern_holder *ret_holders,
-    uint32_t holder_capacity, uint32_t *ret_count);
+/* Every component of every slot, and in OWNED accounting the process lines `malloc` (what the
+ * hooks saw and nobody reported) and `unattributed` (resident growth that no line explains):
+ * together they are the resident growth. Writes at most holder_capacity; ret_count is the number
+ * there are. */
+CISTERN_MUST_USE uint32_t cistern_pool_holders(struct cistern_pool *pool,
+    struct cistern_holder *ret_holders, uint32_t holder_capacity, uint32_t *ret_count);
 
 struct cistern_pool_usage {
     uint64_t budget_bytes;
-    uint64_t charged_bytes;      /* charged + reported of all slots, and malloc in OWNED accounting */
+    uint64_t charged_bytes; /* charged + reported of all slots, and malloc in OWNED accounting */
     uint64_t charged_peak_bytes;
     uint64_t rss_bytes;          /* VmRSS now */
     uint64_t rss_peak_bytes;     /* VmHWM since the baseline was read */
@@ -144,8 +176,8 @@ struct cistern_pool_usage {
     uint64_t anon_peak_bytes;    /* highest seen by the governor's samples and by this call */
     uint64_t anon_baseline_bytes;
     uint32_t accounting;
-    uint32_t allocator;          /* the one in use: OWN or JEMALLOC */
-    uint64_t overrun_count;      /* forced charges that were admitted above the ledger's limit */
+    uint32_t allocator;     /* the one in use: OWN or JEMALLOC */
+    uint64_t overrun_count; /* forced charges that were admitted above the ledger's limit */
 };
 void cistern_pool_usage(struct cistern_pool *pool, struct cistern_pool_usage *ret_usage);
 

@@ -1,0 +1,196 @@
+/* component.c -- the lines of a slot's account and the verbs that change them. The limit is
+ * checked in one place. */
+#include "cistern/alloc.h"
+#include "cistern/clock.h"
+#include "cistern/error.h"
+#include "pool_private.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define CLOSE_POLL_NS INT64_C(100000)
+
+static uint32_t options_check(
+    const struct cistern_component_options *options, struct cistern_error *error)
+{
+    if (options->name == NULL || options->name[0] == '\0') {
+        return cistern_fail(error, CISTERN_INVALID, "name", "a component needs a name");
+    }
+    if (strlen(options->name) >= POOL_NAME_BYTES) {
+        return cistern_fail(error, CISTERN_INVALID, "name",
+            "the component name \"%.64s\" is longer than %d characters", options->name,
+            POOL_NAME_BYTES - 1);
+    }
+    if (options->reclaim_class > CISTERN_RECLAIM_NEVER) {
+        return cistern_fail(error, CISTERN_INVALID, "reclaim_class",
+            "component %s: %u is no reclaim class", options->name, options->reclaim_class);
+    }
+    if (options->reclaim_class == CISTERN_RECLAIM_NEVER && options->reclaim != NULL) {
+        return cistern_fail(error, CISTERN_INVALID, "reclaim",
+            "component %s has a reclaim callback, but its class says that it never gives bytes "
+            "back",
+            options->name);
+    }
+    return CISTERN_OK;
+}
+
+/* Appends, so that the list keeps the order of opening. */
+static uint32_t attach(
+    struct cistern_slot *slot, struct cistern_component *component, struct cistern_error *error)
+{
+    uint32_t status = CISTERN_OK;
+    pthread_mutex_lock(&slot->pool->lock);
+    assert(slot->is_open);
+    if (slot->component_count == SLOT_COMPONENT_COUNT_MAX) {
+        status = cistern_fail(error, CISTERN_LIMIT, slot->name, "%s has %d components already",
+            slot->name, SLOT_COMPONENT_COUNT_MAX);
+    } else {
+        struct cistern_component **tail = &slot->components;
+        while (*tail != NULL) {
+            tail = &(*tail)->next;
+        }
+        *tail = component;
+        slot->component_count++;
+        component->sequence = ++slot->component_sequence;
+    }
+    pthread_mutex_unlock(&slot->pool->lock);
+    return status;
+}
+
+static void detach(struct cistern_component *component)
+{
+    struct cistern_slot *slot = component->slot;
+    pthread_mutex_lock(&slot->pool->lock);
+    struct cistern_component **link = &slot->components;
+    while (*link != component) {
+        assert(*link != NULL);
+        link = &(*link)->next;
+    }
+    *link = component->next;
+    slot->component_count--;
+    pthread_mutex_unlock(&slot->pool->lock);
+}
+
+uint32_t cistern_component_open_sized(struct cistern_slot *slot,
+    const struct cistern_component_options *given, uint64_t options_bytes,
+    struct cistern_component **ret_component, struct cistern_error *error)
+{
+    assert(slot != NULL && ret_component != NULL);
+    struct cistern_component_options options;
+    uint32_t status = cistern_options_read(
+        &options, sizeof options, given, options_bytes, "cistern_component_options", error);
+    if (status == CISTERN_OK) {
+        status = options_check(&options, error);
+    }
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    struct cistern_component *component = cistern_allocate_zeroed(1, sizeof *component);
+    if (component == NULL) {
+        return cistern_fail(error, CISTERN_NO_MEMORY, options.name,
+            "no memory for the component's control structure");
+    }
+    component->slot = slot;
+    memcpy(component->name, options.name, strlen(options.name) + 1);
+    component->reclaim_class = options.reclaim_class;
+    component->reclaim_from_any_thread = options.reclaim_from_any_thread;
+    component->reclaim = options.reclaim;
+    component->arg = options.arg;
+    status = attach(slot, component, error);
+    if (status != CISTERN_OK) {
+        cistern_release(component);
+        return status;
+    }
+    *ret_component = component;
+    return CISTERN_OK;
+}
+
+void cistern_component_close(struct cistern_component *component)
+{
+    if (component == NULL) {
+        return;
+    }
+    detach(component);
+    /* Another thread may be inside our callback; it was found before we left the list, and
+     * nobody finds us now. */
+    while (atomic_load_explicit(&component->in_reclaim, memory_order_acquire) != 0) {
+        cistern_sleep_ns(CLOSE_POLL_NS);
+    }
+    cistern_component_report(component, 0);
+    assert(atomic_load(&component->used) == 0);
+    cistern_release(component);
+}
+
+struct cistern_slot *cistern_component_slot(struct cistern_component *component)
+{
+    return component->slot;
+}
+
+static void component_add(struct cistern_component *component, uint64_t bytes, uint64_t slot_used)
+{
+    uint64_t used =
+        atomic_fetch_add_explicit(&component->used, bytes, memory_order_relaxed) + bytes;
+    if (used > atomic_load_explicit(&component->peak, memory_order_relaxed)) {
+        counter_raise(&component->peak,
+            used + atomic_load_explicit(&component->reported, memory_order_relaxed));
+    }
+    slot_peak_update(component->slot, slot_used);
+}
+
+uint32_t cistern_component_charge(struct cistern_component *component, uint64_t bytes)
+{
+    assert(!reserve_in_callback());
+    struct cistern_slot *slot = component->slot;
+    struct cistern_pool *pool = slot->pool;
+    uint64_t limit = atomic_load_explicit(&slot->limit, memory_order_relaxed);
+    /* The ledger is asked before, not undone after: nobody may see bytes that were never
+     * granted. */
+    if (bytes > limit ||
+        (pool->accounting == CISTERN_ACCOUNTING_OWNED && ledger_free(pool) < (int64_t)bytes)) {
+        atomic_fetch_add_explicit(&component->refusal_count, 1, memory_order_relaxed);
+        return CISTERN_LIMIT;
+    }
+    uint64_t used = atomic_load_explicit(&slot->used, memory_order_relaxed);
+    do {
+        if (used > limit - bytes) {
+            atomic_fetch_add_explicit(&component->refusal_count, 1, memory_order_relaxed);
+            return CISTERN_LIMIT;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+        &slot->used, &used, used + bytes, memory_order_acquire, memory_order_relaxed));
+    component_add(component, bytes, used + bytes);
+    return CISTERN_OK;
+}
+
+void cistern_component_uncharge(struct cistern_component *component, uint64_t bytes)
+{
+    uint64_t held = atomic_fetch_sub_explicit(&component->used, bytes, memory_order_relaxed);
+    assert(held >= bytes);
+    uint64_t used = atomic_fetch_sub_explicit(&component->slot->used, bytes, memory_order_release);
+    assert(used >= bytes);
+    (void)held;
+    (void)used;
+}
+
+void cistern_component_charge_forced(struct cistern_component *component, uint64_t bytes)
+{
+    assert(!reserve_in_callback());
+    struct cistern_slot *slot = component->slot;
+    uint64_t used = atomic_fetch_add_explicit(&slot->used, bytes, memory_order_acquire) + bytes;
+    component_add(component, bytes, used);
+    ledger_admit(slot->pool, slot);
+}
+
+void cistern_component_report(struct cistern_component *component, uint64_t bytes)
+{
+    struct cistern_slot *slot = component->slot;
+    uint64_t before = atomic_exchange_explicit(&component->reported, bytes, memory_order_relaxed);
+    uint64_t change = bytes - before; /* modulo 2^64: a smaller report subtracts */
+    atomic_fetch_add_explicit(&slot->reported, change, memory_order_relaxed);
+    uint64_t used = atomic_fetch_add_explicit(&slot->used, change, memory_order_relaxed) + change;
+    if (bytes > before) {
+        counter_raise(
+            &component->peak, bytes + atomic_load_explicit(&component->used, memory_order_relaxed));
+        slot_peak_update(slot, used);
+    }
+}

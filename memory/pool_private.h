@@ -1,0 +1,107 @@
+/* pool_private.h -- the structs behind pool.h, shared by pool.c, slot.c, component.c, reserve.c,
+ * holders.c, the ledger and the governor. */
+#ifndef CISTERN_POOL_PRIVATE_H
+#define CISTERN_POOL_PRIVATE_H
+
+#include "cistern/pool.h"
+#include "governor_private.h"
+#include "ledger_private.h"
+#include "resident_private.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define KIB UINT64_C(1024)
+#define MIB (UINT64_C(1024) * 1024)
+
+#define POOL_NAME_BYTES 32
+#define POOL_SLOT_COUNT_MAX 4096
+#define SLOT_COMPONENT_COUNT_MAX 1024
+#define CACHE_LINE_BYTES 64
+
+/* Terms of cistern_pool_budget_min(); docs/MEMORY.md gives the reason for each. */
+#define BUDGET_PROCESS_RESERVE_MIN (8 * MIB)
+#define BUDGET_DEBT_MIN (512 * KIB)
+#define BUDGET_INDEX_MIN (256 * KIB)
+#define BUDGET_SEGMENT_MIN (64 * KIB)
+#define BUDGET_CLEANER_SEGMENTS 4
+#define BUDGET_OPEN_SEGMENTS 2
+#define BUDGET_CACHE_FLOOR (2 * MIB)
+#define BUDGET_WRITE_BUFFER_MIN (1 * MIB)
+#define BUDGET_STATE_MIN (96 * KIB)
+
+struct cistern_component {
+    struct cistern_slot *slot;
+    char name[POOL_NAME_BYTES];
+    uint32_t reclaim_class;
+    uint32_t reclaim_from_any_thread;
+    uint64_t (*reclaim)(void *arg, uint64_t target_bytes, int64_t deadline_ns);
+    void *arg;
+    uint64_t sequence;              /* order of opening within the slot; Guarded by: pool.lock */
+    struct cistern_component *next; /* Guarded by: pool.lock */
+    char padding[CACHE_LINE_BYTES];
+    /* Atomic: relaxed; statistics of what the slot's word already decided. */
+    _Atomic uint64_t used;
+    _Atomic uint64_t reported;
+    _Atomic uint64_t peak;
+    _Atomic uint64_t refusal_count;
+    /* Atomic: set under pool.lock; cleared with release, close waits with acquire */
+    _Atomic uint32_t in_reclaim;
+};
+
+struct cistern_slot {
+    struct cistern_pool *pool;
+    char name[POOL_NAME_BYTES];
+    uint32_t index;
+    uint32_t is_open; /* Guarded by: pool.lock */
+    uint32_t weight;
+    uint32_t component_count; /* Guarded by: pool.lock */
+    uint64_t granted_bytes;   /* limit + debt_max; Guarded by: pool.lock */
+    uint64_t guarantee_bytes;
+    uint64_t debt_max;
+    uint64_t component_sequence;          /* Guarded by: pool.lock */
+    struct cistern_component *components; /* in order of opening; Guarded by: pool.lock */
+    char padding[CACHE_LINE_BYTES];
+    /* Atomic: acquire at charge pairs with release at uncharge: pages are gone before they are
+     *         granted */
+    _Atomic uint64_t used;
+    _Atomic uint64_t limit;    /* what voluntary charges may reach */
+    _Atomic uint64_t reported; /* the part of `used` that was reported, not charged */
+    _Atomic uint64_t peak;
+    char padding_after[CACHE_LINE_BYTES];
+};
+
+struct cistern_pool {
+    uint64_t budget_bytes;
+    uint64_t process_reserve_bytes;
+    uint64_t page_bytes;
+    uint32_t slot_count_max;
+    uint32_t accounting;
+    uint32_t allocator;
+    uint32_t huge_pages;
+    uint64_t (*measure)(void *arg);
+    void *measure_arg;
+    /* grants, the lists of slots and components; never held across a callback */
+    pthread_mutex_t lock;
+    struct ledger ledger;
+    struct resident resident;
+    struct governor governor;
+    struct cistern_slot slots[]; /* slot_count_max + 1; [0] is the process */
+};
+
+/* Caller holds no lock. Sets a slot's words; granted = limit + debt_max. */
+void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t index, uint64_t limit,
+    uint64_t debt_max);
+/* used - limit when positive. */
+uint64_t slot_debt(const struct cistern_slot *slot);
+int64_t slot_free(const struct cistern_slot *slot); /* limit - used; negative: debt */
+/* Whether a voluntary charge of `bytes` would be granted now. */
+int slot_has_room(const struct cistern_slot *slot, uint64_t bytes);
+/* Records a new high of the slot (and through it of the pool). */
+void slot_peak_update(struct cistern_slot *slot, uint64_t used);
+void counter_raise(_Atomic uint64_t *counter, uint64_t value);
+
+/* 1 while this thread runs a reclaim callback: charging there is the caller's bug. */
+int reserve_in_callback(void);
+
+#endif

@@ -1,0 +1,241 @@
+/*
+ * reserve.c -- the hard path: asks the holders of a slot to give bytes back, cheapest first, and
+ * says why when they cannot.
+ *
+ * Never:   holds a lock across a callback; charges.
+ * Bounds:  one ladder asks each component at most once; RESERVE_ROUNDS_MAX ladders, each at least
+ *          RESERVE_PAUSE_NS apart when the last one freed nothing.
+ */
+#include "cistern/clock.h"
+#include "cistern/error.h"
+#include "cistern/size.h"
+#include "elastic_private.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RESERVE_PAUSE_NS INT64_C(1000000)
+#define RESERVE_ROUNDS_MAX                                                                         \
+    600000 /* ten minutes of pauses: a host clock that stands still must not mean for ever */
+#define RESERVE_ROUNDS_AT_ONCE 8 /* deadline 0: ladders while each of them still frees something */
+#define HOLDER_NAMED_MAX 16
+#define OPTION_TO_RAISE "raise --managed (budget_bytes)"
+
+static _Thread_local uint32_t callback_depth __attribute__((tls_model("initial-exec")));
+
+int reserve_in_callback(void)
+{
+    return callback_depth != 0;
+}
+
+/* The next component of the class after `sequence` that can be asked, marked in_reclaim so that
+ * it cannot go away. */
+static struct cistern_component *next_holder(
+    struct cistern_slot *slot, uint32_t reclaim_class, uint64_t *sequence, int any_thread_only)
+{
+    struct cistern_component *found = NULL;
+    pthread_mutex_lock(&slot->pool->lock);
+    for (struct cistern_component *c = slot->components; c != NULL && found == NULL; c = c->next) {
+        uint32_t idle = 0;
+        if (c->sequence > *sequence && c->reclaim != NULL && c->reclaim_class == reclaim_class &&
+            (!any_thread_only || c->reclaim_from_any_thread) &&
+            atomic_compare_exchange_strong(&c->in_reclaim, &idle, 1)) {
+            found = c;
+            *sequence = c->sequence;
+        }
+    }
+    pthread_mutex_unlock(&slot->pool->lock);
+    return found;
+}
+
+static uint64_t ask_holder(
+    struct cistern_component *component, uint64_t target_bytes, int64_t deadline_ns)
+{
+    callback_depth++;
+    ledger_evict_begin();
+    uint64_t freed = component->reclaim(component->arg, target_bytes, deadline_ns);
+    ledger_evict_end();
+    callback_depth--;
+    atomic_store_explicit(&component->in_reclaim, 0, memory_order_release);
+    return freed;
+}
+
+/* How many bytes are missing before `bytes` fit: of the slot, or of the ledger when that is what
+ * is short. */
+static uint64_t missing_bytes(const struct cistern_slot *slot, uint64_t bytes)
+{
+    int64_t free_bytes = slot_free(slot);
+    if (slot->pool->accounting == CISTERN_ACCOUNTING_OWNED) {
+        int64_t ledger_bytes = ledger_free(slot->pool);
+        free_bytes = ledger_bytes < free_bytes ? ledger_bytes : free_bytes;
+    }
+    if (free_bytes < 0) {
+        return bytes + (uint64_t)-free_bytes;
+    }
+    return bytes > (uint64_t)free_bytes ? bytes - (uint64_t)free_bytes : 0;
+}
+
+static uint64_t ask_slot(struct cistern_slot *slot, uint32_t reclaim_class,
+    struct cistern_slot *for_slot, uint64_t bytes, int64_t deadline_ns)
+{
+    uint64_t freed = 0;
+    uint64_t sequence = 0;
+    while (!slot_has_room(for_slot, bytes)) {
+        struct cistern_component *holder =
+            next_holder(slot, reclaim_class, &sequence, slot != for_slot);
+        if (holder == NULL) {
+            break;
+        }
+        freed += ask_holder(holder, missing_bytes(for_slot, bytes), deadline_ns);
+    }
+    return freed;
+}
+
+/* Bytes of another slot help only when the process as a whole is short: the limits of slots are
+ * not lent here. */
+static uint64_t ask_others(
+    struct cistern_slot *slot, uint32_t reclaim_class, uint64_t bytes, int64_t deadline_ns)
+{
+    struct cistern_pool *pool = slot->pool;
+    uint64_t freed = 0;
+    if (pool->accounting != CISTERN_ACCOUNTING_OWNED || slot_free(slot) < (int64_t)bytes) {
+        return 0;
+    }
+    for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
+        if (&pool->slots[i] != slot) {
+            freed += ask_slot(&pool->slots[i], reclaim_class, slot, bytes, deadline_ns);
+        }
+    }
+    return freed;
+}
+
+/* One ladder: own clean cache, own state by I/O, then what the rest of the process can give from
+ *             any thread. */
+static uint64_t climb(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns)
+{
+    uint64_t freed = ask_slot(slot, CISTERN_RECLAIM_INSTANT, slot, bytes, deadline_ns);
+    freed += ask_slot(slot, CISTERN_RECLAIM_WITH_IO, slot, bytes, deadline_ns);
+    freed += ask_others(slot, CISTERN_RECLAIM_INSTANT, bytes, deadline_ns);
+    freed += ask_others(slot, CISTERN_RECLAIM_WITH_IO, bytes, deadline_ns);
+    if (slot->pool->accounting == CISTERN_ACCOUNTING_OWNED && !slot_has_room(slot, bytes) &&
+        slot_free(slot) >= (int64_t)bytes) {
+        governor_purge(slot->pool, 0);
+        (void)elastic_set_make_room(slot->pool, NULL, bytes);
+    }
+    return freed;
+}
+
+struct holder_line {
+    char name[POOL_NAME_BYTES];
+    uint64_t bytes;
+};
+
+/* The largest holders of the slot, in order; ret_others counts those that did not fit. */
+static uint32_t collect_holders(
+    struct cistern_slot *slot, struct holder_line lines[HOLDER_NAMED_MAX], uint32_t *ret_others)
+{
+    uint32_t count = 0;
+    *ret_others = 0;
+    pthread_mutex_lock(&slot->pool->lock);
+    for (struct cistern_component *c = slot->components; c != NULL; c = c->next) {
+        struct holder_line line = {.bytes = atomic_load(&c->used) + atomic_load(&c->reported)};
+        memcpy(line.name, c->name, sizeof line.name);
+        if (line.bytes == 0) {
+            continue;
+        }
+        uint32_t at = count < HOLDER_NAMED_MAX ? count++ : HOLDER_NAMED_MAX;
+        *ret_others += at == HOLDER_NAMED_MAX;
+        for (; at > 0 && lines[at - 1].bytes < line.bytes; at--) {
+            if (at < HOLDER_NAMED_MAX) {
+                lines[at] = lines[at - 1];
+            }
+        }
+        if (at < HOLDER_NAMED_MAX) {
+            lines[at] = line;
+        }
+    }
+    pthread_mutex_unlock(&slot->pool->lock);
+    return count;
+}
+
+/* Writes ": a 1.0 MiB, b 2.0 KiB, 3 more" into text; whole names only. */
+static void format_holders(struct cistern_slot *slot, char *text, size_t capacity)
+{
+    struct holder_line lines[HOLDER_NAMED_MAX];
+    uint32_t others;
+    uint32_t count = collect_holders(slot, lines, &others);
+    size_t length = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < count; i++) {
+        char item[64];
+        char size[16];
+        int bytes = snprintf(item, sizeof item, "%s%s %s", i == 0 ? "" : ", ", lines[i].name,
+            cistern_size_format(size, lines[i].bytes));
+        if (length + (size_t)bytes + sizeof ", 1000 more" > capacity) {
+            others += count - i;
+            break;
+        }
+        memcpy(text + length, item, (size_t)bytes + 1);
+        length += (size_t)bytes;
+    }
+    if (count == 0) {
+        snprintf(text, capacity, "nobody");
+    } else if (others > 0) {
+        snprintf(text + length, capacity - length, ", %u more", others);
+    }
+}
+
+static uint32_t refuse(struct cistern_component *component, uint64_t bytes, uint32_t status,
+    struct cistern_error *error)
+{
+    struct cistern_slot *slot = component->slot;
+    if (error == NULL) {
+        return status;
+    }
+    char holders[120];
+    char wanted[16];
+    char missing[16];
+    char limit[16];
+    uint64_t missing_count = missing_bytes(slot, bytes);
+    format_holders(slot, holders, sizeof holders);
+    char object[sizeof error->object];
+    snprintf(object, sizeof object, "%s, component %s", slot->name, component->name);
+    (void)cistern_fail(error, status, object,
+        "%s: %s needs %s, %s missing of %s%s; held by %s; " OPTION_TO_RAISE, slot->name,
+        component->name, cistern_size_format(wanted, bytes),
+        cistern_size_format(missing, missing_count),
+        cistern_size_format(limit, cistern_slot_limit_bytes(slot)),
+        status == CISTERN_TIMEOUT ? " at the deadline" : "", holders);
+    error->bytes_missing = missing_count;
+    return status;
+}
+
+uint32_t cistern_component_reserve(struct cistern_component *component, uint64_t bytes,
+    int64_t deadline_ns, struct cistern_error *error)
+{
+    assert(!reserve_in_callback());
+    struct cistern_slot *slot = component->slot;
+    if (bytes > cistern_slot_limit_bytes(slot)) {
+        return refuse(component, bytes, CISTERN_LIMIT, error);
+    }
+    for (uint32_t round = 0; round < RESERVE_ROUNDS_MAX; round++) {
+        if (slot_has_room(slot, bytes)) {
+            return CISTERN_OK;
+        }
+        uint64_t freed = climb(slot, bytes, deadline_ns);
+        if (slot_has_room(slot, bytes)) {
+            return CISTERN_OK;
+        }
+        if (deadline_ns == 0 && (freed == 0 || round + 1 == RESERVE_ROUNDS_AT_ONCE)) {
+            return refuse(component, bytes, CISTERN_LIMIT, error);
+        }
+        if (deadline_ns != 0 && cistern_now_ns() >= deadline_ns) {
+            return refuse(component, bytes, CISTERN_TIMEOUT, error);
+        }
+        if (freed == 0) {
+            cistern_sleep_ns(RESERVE_PAUSE_NS);
+        }
+    }
+    return refuse(component, bytes, CISTERN_TIMEOUT, error);
+}
