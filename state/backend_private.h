@@ -1,0 +1,37 @@
+/*
+ * backend_private.h -- the guard around every call of a backend's owner.
+ *
+ * Threads: exclusive, not affine. In builds with assertions backend->inside holds the thread that
+ *          is in a call; a second one
+ * (another thread, or a reducer that calls the library) is the caller's bug and stops the process.
+ * Without assertions: nothing.
+ */
+#ifndef CISTERN_BACKEND_PRIVATE_H
+#define CISTERN_BACKEND_PRIVATE_H
+
+#include "cistern/backend_ops.h"
+
+#ifdef NDEBUG
+static inline void backend_enter(struct cistern_backend *backend)
+{
+    (void)backend;
+}
+static inline void backend_leave(struct cistern_backend *backend)
+{
+    (void)backend;
+}
+#else
+void backend_enter(struct cistern_backend *backend);
+void backend_leave(struct cistern_backend *backend);
+#endif
+
+/* The state of that name, or NULL. Linear: 250 states at most, and never on a data path. */
+struct cistern_state *backend_state_find(const struct cistern_backend *backend, const char *name);
+/* One line of cistern_backend_states() and of a snapshot; measures through the ops. */
+CISTERN_MUST_USE uint32_t state_describe(
+    struct cistern_state *state, struct cistern_state_info *ret_info, struct cistern_error *error);
+/* The lines of all states into infos[backend->state_count]; *ret_count is how many there are. */
+CISTERN_MUST_USE uint32_t backend_describe(struct cistern_backend *backend,
+    struct cistern_state_info *infos, uint32_t *ret_count, struct cistern_error *error);
+
+#endif
