@@ -1,0 +1,349 @@
+/* bench.c -- see bench.h. */
+#include "bench.h"
+#include "command.h"
+#include "complaint.h"
+
+#include "cistern/alloc.h"
+#include "cistern/clock.h"
+#include "cistern/endian.h"
+#include "cistern/error.h"
+#include "cistern/size.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FIELD(name) (uint16_t) offsetof(struct bench_settings, name)
+#define SECONDS_DEFAULT 1u
+#define SECONDS_MAX 3600u
+#define ENTRIES_MAX 1000000000u
+
+static const struct option options[] = {
+    {"json", 0, OPTION_FLAG, FIELD(json), NULL, NULL, "an object per line"},
+    {"seconds", 0, OPTION_COUNT, FIELD(seconds), "S", NULL, "time for one case, about (1)"},
+    {"entries", 0, OPTION_LIST, FIELD(entries), "N", NULL,
+        "state size; may be repeated (the suite's own)"},
+    {"dir", 0, OPTION_TEXT, FIELD(directory), "DIR", NULL, "where scratch files go (TMPDIR)"},
+};
+static const struct option_table table = {options, sizeof options / sizeof options[0], 0, 0, ""};
+
+static const struct suite {
+    const char *name;
+    uint32_t (*run)(struct bench *bench, struct cistern_error *error);
+    uint64_t entries;
+    uint32_t wants_directory;
+} suites[] = {
+    {"memory", bench_memory, 0, 0},
+    {"heap", bench_heap, 1000000, 0},
+    {"rocks", bench_rocks, 200000, 1},
+    {"checkpoint", bench_checkpoint, 500000, 1},
+    {"io", bench_io, 0, 1},
+};
+
+static int double_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* (largest - smallest) / median */
+static double spread_of(const double *sorted)
+{
+    double median = sorted[BENCH_SAMPLES / 2];
+    return median > 0 ? (sorted[BENCH_SAMPLES - 1] - sorted[0]) / median : 0;
+}
+
+static void case_print_json(const struct bench *bench, const char *name, const char *unit,
+    const double *samples, const char *peer, const double *peer_samples)
+{
+    double value = samples[BENCH_SAMPLES / 2];
+    json_t *line = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f}", "suite", bench->suite, "case",
+        name, "unit", unit, "value", value, "spread", spread_of(samples), "min", samples[0], "max",
+        samples[BENCH_SAMPLES - 1]);
+    if (bench->entries > 0) {
+        json_object_set_new(line, "entries", json_integer((json_int_t)bench->entries));
+    }
+    if (peer != NULL) {
+        json_object_set_new(line, "peer", json_string(peer));
+        json_object_set_new(line, "peer_value", json_real(peer_samples[BENCH_SAMPLES / 2]));
+        json_object_set_new(line, "ratio", json_real(value / peer_samples[BENCH_SAMPLES / 2]));
+    }
+    (void)json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+}
+
+void bench_print(struct bench *bench, const char *name, const char *unit,
+    double samples[BENCH_SAMPLES], const char *peer, double *peer_samples)
+{
+    qsort(samples, BENCH_SAMPLES, sizeof samples[0], double_compare);
+    if (peer != NULL) {
+        qsort(peer_samples, BENCH_SAMPLES, sizeof peer_samples[0], double_compare);
+    }
+    if (bench->settings->json) {
+        case_print_json(bench, name, unit, samples, peer, peer_samples);
+    } else {
+        if (bench->cases == 0) {
+            printf("%-12s %-24s %12s  %-8s %8s  %s\n", "SUITE", "CASE", "MEDIAN", "UNIT", "SPREAD",
+                "PEER");
+        }
+        printf("%-12s %-24s %12.4g  %-8s %7.1f%%  ", bench->suite, name, samples[BENCH_SAMPLES / 2],
+            unit, 100 * spread_of(samples));
+        if (peer != NULL) {
+            printf("%s %.4g, ratio %.2f", peer, peer_samples[BENCH_SAMPLES / 2],
+                samples[BENCH_SAMPLES / 2] / peer_samples[BENCH_SAMPLES / 2]);
+        }
+        putchar('\n');
+    }
+    (void)fflush(stdout);
+    bench->cases++;
+}
+
+int64_t bench_sample_ns(const struct bench *bench)
+{
+    return (int64_t)bench->settings->seconds * 1000000000 / BENCH_SAMPLES;
+}
+
+uint32_t bench_pool_open(
+    struct bench *bench, uint64_t budget_bytes, uint32_t slot_count, struct cistern_error *error)
+{
+    struct cistern_pool_options pool = {.budget_bytes = budget_bytes, .slot_count_max = slot_count};
+    uint32_t status = cistern_pool_create(&pool, &bench->pool, error);
+    return status == CISTERN_OK ? cistern_slot_open(bench->pool, NULL, &bench->slot, error)
+                                : status;
+}
+
+void bench_pool_close(struct bench *bench)
+{
+    struct cistern_error error;
+    if (bench->slot != NULL && cistern_slot_close(bench->slot, &error) != CISTERN_OK) {
+        complaint_warn("%s (%s)", error.message, error.object);
+    }
+    if (bench->pool != NULL && cistern_pool_destroy(bench->pool, &error) != CISTERN_OK) {
+        complaint_warn("%s (%s)", error.message, error.object);
+    }
+    bench->slot = NULL;
+    bench->pool = NULL;
+}
+
+/* ---- load ---- */
+
+uint64_t bench_scatter(uint64_t i)
+{
+    i = (i ^ (i >> 31)) * 0x7FB5D329728EA185ULL;
+    i = (i ^ (i >> 27)) * 0x81DADEF4BC2DD44DULL;
+    return i ^ (i >> 33);
+}
+
+void bench_batch_fill(struct bench_batch *batch, uint64_t first, uint64_t entries)
+{
+    for (uint32_t i = 0; i < BENCH_BATCH; i++) {
+        uint64_t id = bench_scatter((first + i) % entries);
+        cistern_put_u64_be(batch->keys[i], id);
+        cistern_put_u64_be(batch->keys[i] + 8, ~id);
+        memset(batch->values[i], (int)(first + i) & 0xFF, BENCH_VALUE_BYTES);
+        batch->addresses[i] = (struct cistern_address){
+            .key = {batch->keys[i], BENCH_KEY_BYTES}, .key_group = id % 128};
+        batch->spans[i] = (struct cistern_span){batch->values[i], BENCH_VALUE_BYTES};
+    }
+}
+
+enum verb { VERB_PUT, VERB_GET, VERB_ADD };
+
+static uint32_t verb_run(struct cistern_state *state, uint32_t verb, struct bench_batch *batch,
+    struct cistern_error *error)
+{
+    uint32_t done = 0, status;
+    switch (verb) {
+    case VERB_PUT:
+        status = cistern_value_put_many(
+            state, batch->addresses, batch->spans, BENCH_BATCH, &done, error);
+        break;
+    case VERB_GET:
+        status =
+            cistern_value_get_many(state, batch->addresses, BENCH_BATCH, batch->results, error);
+        break;
+    default:
+        for (uint32_t i = 0; i < BENCH_BATCH; i++) {
+            batch->spans[i].bytes = 8;
+        }
+        status = cistern_value_add_many(
+            state, batch->addresses, batch->spans, BENCH_BATCH, &done, error);
+    }
+    return status;
+}
+
+static uint32_t verb_measure(struct bench *bench, struct cistern_state *state, uint32_t verb,
+    const char *name, struct cistern_error *error)
+{
+    double samples[BENCH_SAMPLES];
+    struct bench_batch *batch = cistern_allocate_zeroed(1, sizeof *batch);
+    uint32_t status = batch != NULL
+                          ? CISTERN_OK
+                          : cistern_fail(error, CISTERN_NO_MEMORY, name, "no memory for a batch");
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < BENCH_SAMPLES && status == CISTERN_OK; i++) {
+        uint64_t operations = 0;
+        int64_t busy_ns = 0;
+        while (busy_ns < bench_sample_ns(bench) && status == CISTERN_OK) {
+            /* A stride far from any power of two: neighbours in time are no neighbours in the
+             * order of insertion. */
+            bench_batch_fill(batch, at += 7919 * BENCH_BATCH, bench->entries);
+            int64_t begin_ns = cistern_now_ns();
+            status = verb_run(state, verb, batch, error);
+            busy_ns += cistern_now_ns() - begin_ns;
+            operations += BENCH_BATCH;
+        }
+        samples[i] = (double)operations * 1000 / (double)busy_ns;
+    }
+    cistern_release(batch);
+    if (status == CISTERN_OK) {
+        bench_print(bench, name, "Mop/s", samples, NULL, NULL);
+    }
+    return status;
+}
+
+static uint32_t state_fill(
+    struct bench *bench, struct cistern_state *state, uint32_t verb, struct cistern_error *error)
+{
+    struct bench_batch *batch = cistern_allocate_zeroed(1, sizeof *batch);
+    uint32_t status = batch != NULL
+                          ? CISTERN_OK
+                          : cistern_fail(error, CISTERN_NO_MEMORY, "fill", "no memory for a batch");
+    for (uint64_t at = 0; at < bench->entries && status == CISTERN_OK; at += BENCH_BATCH) {
+        bench_batch_fill(batch, at, bench->entries);
+        status = verb_run(state, verb, batch, error);
+    }
+    cistern_release(batch);
+    return status;
+}
+
+uint32_t bench_backend(
+    struct bench *bench, struct cistern_backend *backend, struct cistern_error *error)
+{
+    const struct cistern_state_descriptor value = {.name = "value",
+        .kind = CISTERN_VALUE,
+        .key_bytes = BENCH_KEY_BYTES,
+        .value_bytes = BENCH_VALUE_BYTES};
+    const struct cistern_state_descriptor sum = {.name = "sum",
+        .kind = CISTERN_REDUCING,
+        .key_bytes = BENCH_KEY_BYTES,
+        .value_bytes = 8,
+        .reduce = CISTERN_REDUCE_SUM_I64};
+    struct cistern_state *values = NULL, *sums = NULL;
+    uint32_t status = cistern_state_register(backend, &value, &values, error);
+    if (status == CISTERN_OK) {
+        status = cistern_state_register(backend, &sum, &sums, error);
+    }
+    if (status == CISTERN_OK) {
+        status = state_fill(bench, values, VERB_PUT, error);
+    }
+    if (status == CISTERN_OK) {
+        status = verb_measure(bench, values, VERB_PUT, "put", error);
+    }
+    if (status == CISTERN_OK) {
+        status = verb_measure(bench, values, VERB_GET, "get", error);
+    }
+    if (status == CISTERN_OK) {
+        status = state_fill(bench, sums, VERB_ADD, error);
+    }
+    if (status == CISTERN_OK) {
+        status = verb_measure(bench, sums, VERB_ADD, "add", error);
+    }
+    if (status == CISTERN_LIMIT && cistern_backend_explain(backend, error) == CISTERN_OK) {
+        status = cistern_fail(
+            error, CISTERN_LIMIT, "--entries", "the state does not fit the benchmark's budget");
+    }
+    return status;
+}
+
+/* ---- the command ---- */
+
+static uint32_t directory_make(struct bench *bench, struct cistern_error *error)
+{
+    const char *parent =
+        bench->settings->directory != NULL ? bench->settings->directory : getenv("TMPDIR");
+    parent = parent != NULL && parent[0] != '\0' ? parent : "/tmp";
+    int length =
+        snprintf(bench->directory, sizeof bench->directory, "%s/cistern-bench-XXXXXX", parent);
+    if (length < 0 || (size_t)length >= sizeof bench->directory) {
+        bench->directory[0] = '\0';
+        return cistern_fail(error, CISTERN_INVALID, parent, "the path is too long");
+    }
+    if (mkdtemp(bench->directory) == NULL) {
+        bench->directory[0] = '\0';
+        return cistern_fail_errno(error, errno, parent, "cannot make a scratch directory");
+    }
+    return CISTERN_OK;
+}
+
+static uint32_t round_run(
+    const struct suite *suite, struct bench *bench, struct cistern_error *error)
+{
+    uint32_t status = suite->wants_directory ? directory_make(bench, error) : CISTERN_OK;
+    if (status == CISTERN_OK) {
+        status = suite->run(bench, error);
+    }
+    bench_pool_close(bench);
+    if (bench->directory[0] != '\0' && rmdir(bench->directory) != 0) {
+        complaint_warn("%s could not be removed: %s", bench->directory, strerror(errno));
+    }
+    bench->directory[0] = '\0';
+    return status;
+}
+
+static int bench_run(struct option_settings *base, const char *path)
+{
+    struct bench_settings *settings = (struct bench_settings *)base;
+    struct cistern_error error;
+    cistern_error_clear(&error);
+    const char *name = strrchr(path, ' ') + 1;
+    const struct suite *suite = suites;
+    while (strcmp(suite->name, name) != 0) {
+        suite++; /* the command tree offers the names of this table only */
+    }
+    settings->seconds = settings->seconds == 0 ? SECONDS_DEFAULT : settings->seconds;
+    if (settings->seconds > SECONDS_MAX) {
+        (void)cistern_fail(&error, CISTERN_INVALID, "--seconds", "at most %u", SECONDS_MAX);
+        return complaint_usage(&error, path);
+    }
+    struct bench bench = {.settings = settings, .suite = suite->name};
+    uint32_t rounds = settings->entries.count == 0 ? 1 : settings->entries.count;
+    for (uint32_t i = 0; i < rounds; i++) {
+        bench.entries = suite->entries;
+        if (settings->entries.count > 0 &&
+            (cistern_count_parse(settings->entries.items[i], &bench.entries, &error) !=
+                    CISTERN_OK ||
+                bench.entries < BENCH_BATCH || bench.entries > ENTRIES_MAX)) {
+            (void)cistern_fail(&error, CISTERN_INVALID, "--entries", "a number of entries, %u..%u",
+                BENCH_BATCH, ENTRIES_MAX);
+            return complaint_usage(&error, path);
+        }
+        if (round_run(suite, &bench, &error) != CISTERN_OK) {
+            return complaint_print(&error, NULL);
+        }
+    }
+    return EXIT_DONE;
+}
+
+#define SUITE(suite_name, text)                                                                    \
+    {                                                                                              \
+        .name = suite_name, .summary = text, .table = &table,                                      \
+        .settings_bytes = sizeof(struct bench_settings), .run = bench_run                          \
+    }
+static const struct command suite_commands[] = {
+    SUITE("memory", "Charging, returning, committing pages."),
+    SUITE("heap", "put, get and add in the heap backend."),
+    SUITE("rocks", "put, get and add in RocksDB inside a slot."),
+    SUITE("checkpoint", "Upload, publication, a whole checkpoint cycle, full and incremental."),
+    SUITE("io", "A durable write through each engine, beside a plain loop."),
+};
+const struct command bench_command = {
+    .name = "bench",
+    .summary = "Measure one module on this machine.",
+    .children = suite_commands,
+    .child_count = sizeof suite_commands / sizeof suite_commands[0],
+};

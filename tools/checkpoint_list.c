@@ -1,0 +1,237 @@
+/* checkpoint_list.c -- `cistern checkpoint ls`, `files` and `check`: answers that come a row at
+ * a time. */
+#include "checkpoint_command.h"
+#include "complaint.h"
+#include "reading.h"
+#include "text.h"
+
+#include "cistern/error.h"
+#include "cistern/size.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct listing {
+    uint32_t json;
+    uint64_t rows;
+    uint64_t troubled; /* rows that are not whole */
+    uint32_t status;   /* of printing */
+    json_t *problems;  /* check */
+    struct cistern_error *error;
+    uint32_t on_terminal;
+};
+
+static json_t *text_or_null(const char *text)
+{
+    return text != NULL ? json_string(text) : json_null();
+}
+
+static void ls_row_print(const struct cistern_checkpoint_row *row, uint64_t number)
+{
+    static const char *const complete[] = {"no", "yes", "unknown"};
+    char created[TEXT_TIME_BYTES], state[16], fresh[16];
+    if (number == 0) {
+        printf("%6s  %-10s  %-8s  %-24s  %10s  %10s  %s\n", "ID", "KIND", "COMPLETE", "CREATED",
+            "STATE", "NEW", "PATH");
+    }
+    printf("%6" PRIu64 "  %-10s  %-8s  %-24s  %10s  %10s  ", row->checkpoint_id,
+        row->is_savepoint ? "savepoint" : "checkpoint",
+        complete[row->complete < 3 ? row->complete : 2], text_time(created, row->created_ms),
+        cistern_size_format(state, row->state_bytes), cistern_size_format(fresh, row->new_bytes));
+    text_print_escaped(stdout, row->path);
+    if (row->problem != NULL) {
+        printf("  ! ");
+        text_print_escaped(stdout, row->problem);
+    }
+    putchar('\n');
+}
+
+static void ls_row(void *arg, const struct cistern_checkpoint_row *row)
+{
+    struct listing *listing = arg;
+    listing->troubled += row->problem != NULL;
+    if (!listing->json) {
+        ls_row_print(row, listing->rows++);
+        return;
+    }
+    char created[TEXT_TIME_BYTES];
+    json_t *complete = row->complete == 2 ? json_null() : json_boolean(row->complete == 1);
+    json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o}", "id",
+        (json_int_t)row->checkpoint_id, "path", row->path, "kind",
+        row->is_savepoint ? "savepoint" : "checkpoint", "format", "cistern", "created",
+        text_time(created, row->created_ms), "created_ms", (json_int_t)row->created_ms, "complete",
+        complete, "state_bytes", (json_int_t)row->state_bytes, "new_bytes",
+        (json_int_t)row->new_bytes, "problem", text_or_null(row->problem));
+    uint32_t status = reading_print_json(object, 0, listing->error);
+    listing->status = listing->status == CISTERN_OK ? status : listing->status;
+    listing->rows++;
+}
+
+int checkpoint_ls(struct option_settings *base, const char *path)
+{
+    (void)path;
+    struct checkpoint_settings *settings = (struct checkpoint_settings *)base;
+    struct cistern_error error;
+    cistern_error_clear(&error);
+    struct listing listing = {.json = settings->json, .error = &error};
+    struct reading reading;
+    uint32_t status = reading_init(&reading, &error);
+    if (status != CISTERN_OK) {
+        return complaint_print(&error, NULL);
+    }
+    status = reading_open_store(&reading, base->arguments.items[0], &error);
+    if (status == CISTERN_OK) {
+        status = cistern_checkpoints_list(reading.io, reading.store, ls_row, &listing, &error);
+    }
+    status = status == CISTERN_OK ? listing.status : status;
+    int code = status == CISTERN_OK ? EXIT_DONE : complaint_print(&error, NULL);
+    reading_deinit(&reading);
+    return code == EXIT_DONE && listing.troubled > 0 ? EXIT_PARTIAL : code;
+}
+
+static const char *role_name(const struct cistern_file_row *row)
+{
+    const char *name = row->role != 0 ? cistern_part_role_name(row->role) : "meta";
+    return name != NULL ? name : "?";
+}
+
+static void files_row(void *arg, const struct cistern_file_row *row)
+{
+    static const char *const exists[] = {"missing", "yes", "size"};
+    struct listing *listing = arg;
+    listing->troubled += row->exists != 1;
+    if (listing->json) {
+        json_t *object = json_pack("{s:s, s:I, s:b, s:i, s:s, s:b, s:s, s:i}", "path", row->path,
+            "bytes", (json_int_t)row->bytes, "shared", (int)row->shared, "references",
+            (int)row->references, "checksum", row->checksum, "exists", row->exists == 1, "role",
+            role_name(row), "slice", (int)row->slice_index);
+        uint32_t status = reading_print_json(object, 0, listing->error);
+        listing->status = listing->status == CISTERN_OK ? status : listing->status;
+    } else {
+        if (listing->rows == 0) {
+            printf("%12s  %-6s  %4s  %-7s  %-14s  %-32s  %s\n", "BYTES", "SHARED", "REFS", "EXISTS",
+                "ROLE", "XXH128", "PATH");
+        }
+        printf("%12" PRIu64 "  %-6s  %4u  %-7s  %-14s  %-32s  ", row->bytes,
+            row->shared ? "yes" : "no", row->references, exists[row->exists < 3 ? row->exists : 0],
+            role_name(row), row->checksum);
+        text_print_escaped(stdout, row->path);
+        putchar('\n');
+    }
+    listing->rows++;
+}
+
+int checkpoint_files(struct option_settings *base, const char *path)
+{
+    (void)path;
+    struct checkpoint_settings *settings = (struct checkpoint_settings *)base;
+    struct cistern_error error;
+    cistern_error_clear(&error);
+    struct listing listing = {.json = settings->json, .error = &error};
+    struct reading reading;
+    struct cistern_restore *restore = NULL;
+    uint32_t status = reading_init(&reading, &error);
+    if (status != CISTERN_OK) {
+        return complaint_print(&error, NULL);
+    }
+    status = reading_open_checkpoint(&reading, base->arguments.items[0], &restore, &error);
+    if (status == CISTERN_OK) {
+        status = cistern_restore_files(restore, files_row, &listing, &error);
+        cistern_restore_close(restore);
+    }
+    status = status == CISTERN_OK ? listing.status : status;
+    int code = status == CISTERN_OK ? EXIT_DONE : complaint_print(&error, NULL);
+    reading_deinit(&reading);
+    return code == EXIT_DONE && listing.troubled > 0 ? EXIT_PARTIAL : code;
+}
+
+static void check_problem(void *arg, const struct cistern_check_problem *problem)
+{
+    struct listing *listing = arg;
+    if (listing->json) {
+        json_t *offset =
+            problem->offset == UINT64_MAX ? json_null() : json_integer((json_int_t)problem->offset);
+        json_t *object = json_pack("{s:s, s:o, s:s, s:s}", "path", problem->path, "offset", offset,
+            "kind", problem->kind, "message", problem->message);
+        if (object == NULL || json_array_append_new(listing->problems, object) != 0) {
+            listing->status = cistern_fail(
+                listing->error, CISTERN_NO_MEMORY, NULL, "no memory for the list of problems");
+        }
+        return;
+    }
+    if (listing->on_terminal) {
+        fputs("\r\033[K", stderr);
+    }
+    text_print_escaped(stdout, problem->path);
+    if (problem->offset != UINT64_MAX) {
+        printf(": offset %" PRIu64, problem->offset);
+    }
+    printf(": %s: ", problem->kind);
+    text_print_escaped(stdout, problem->message);
+    putchar('\n');
+}
+
+static void check_progress(void *arg, uint64_t bytes_done, uint64_t bytes_total)
+{
+    struct listing *listing = arg;
+    char done[16], total[16];
+    if (listing->on_terminal) {
+        fprintf(stderr, "\r\033[K%s of %s", cistern_size_format(done, bytes_done),
+            cistern_size_format(total, bytes_total));
+    }
+}
+
+static uint32_t check_print(struct listing *listing, const struct cistern_check_report *report)
+{
+    if (listing->on_terminal) {
+        fputs("\r\033[K", stderr);
+    }
+    if (listing->json) {
+        json_t *problems = listing->problems;
+        listing->problems = NULL;
+        return reading_print_json(
+            json_pack("{s:b, s:o, s:I, s:I}", "ok", report->problem_count == 0, "problems",
+                problems, "files_checked", (json_int_t)report->files_checked, "bytes_checked",
+                (json_int_t)report->bytes_checked),
+            1, listing->error);
+    }
+    char bytes[16];
+    printf("%s: %" PRIu64 " problems, %" PRIu64 " files checked, %s read\n",
+        report->problem_count == 0 ? "ok" : "NOT WHOLE", report->problem_count,
+        report->files_checked, cistern_size_format(bytes, report->bytes_checked));
+    return CISTERN_OK;
+}
+
+int checkpoint_check(struct option_settings *base, const char *path)
+{
+    (void)path;
+    struct checkpoint_settings *settings = (struct checkpoint_settings *)base;
+    const char *target = base->arguments.items[0];
+    struct cistern_error error;
+    cistern_error_clear(&error);
+    struct reading reading;
+    struct cistern_check_report report = {0};
+    uint32_t status = reading_init(&reading, &error);
+    if (status != CISTERN_OK) {
+        return complaint_print(&error, NULL);
+    }
+    struct listing listing = {.json = settings->json,
+        .error = &error,
+        .problems = json_array(),
+        .on_terminal = (uint32_t)isatty(STDERR_FILENO)};
+    status = reading_refuse_foreign(target, &error);
+    if (status == CISTERN_OK) {
+        status = cistern_check(reading.io, target, settings->read_data, check_problem,
+            check_progress, &listing, &report, &error);
+    }
+    status = status == CISTERN_OK ? listing.status : status;
+    if (status == CISTERN_OK) {
+        status = check_print(&listing, &report);
+    }
+    json_decref(listing.problems);
+    int code = status == CISTERN_OK ? EXIT_DONE : complaint_print(&error, NULL);
+    reading_deinit(&reading);
+    return code == EXIT_DONE && report.problem_count > 0 ? EXIT_INTEGRITY : code;
+}

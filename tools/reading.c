@@ -1,0 +1,120 @@
+/* reading.c -- see reading.h. */
+#include "reading.h"
+#include "complaint.h"
+
+#include "cistern/error.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define READING_BUDGET_BYTES (16u << 20)
+
+uint32_t reading_init(struct reading *reading, struct cistern_error *error)
+{
+    uint64_t least = cistern_pool_budget_min(1, 1);
+    struct cistern_pool_options pool = {
+        .budget_bytes = least > READING_BUDGET_BYTES ? least : READING_BUDGET_BYTES};
+    /* Threads, not io_uring: a short-lived reader gains nothing from a ring, and works where
+     * rings are refused. */
+    struct cistern_io_options io = {.engine = CISTERN_IO_THREADS, .thread_count = 2};
+    *reading = (struct reading){0};
+    uint32_t status = cistern_pool_create(&pool, &reading->pool, error);
+    if (status == CISTERN_OK) {
+        status = cistern_io_create(reading->pool, &io, &reading->io, error);
+    }
+    if (status != CISTERN_OK) {
+        reading_deinit(reading);
+    }
+    return status;
+}
+
+void reading_deinit(struct reading *reading)
+{
+    if (reading->store != NULL) {
+        cistern_store_close(reading->store);
+    }
+    cistern_io_destroy(reading->io);
+    struct cistern_error error;
+    cistern_error_clear(&error);
+    if (cistern_pool_destroy(reading->pool, &error) != CISTERN_OK) {
+        complaint_warn("%s (%s)", error.message, error.object);
+    }
+    *reading = (struct reading){0};
+}
+
+uint32_t reading_refuse_foreign(const char *path, struct cistern_error *error)
+{
+    struct stat stat_of;
+    if (stat(path, &stat_of) != 0) {
+        return cistern_fail_errno(error, errno, path, "cannot look at it");
+    }
+    if (!S_ISDIR(stat_of.st_mode)) {
+        return cistern_fail(error, CISTERN_INVALID, path,
+            "not a directory; a checkpoint is one, and so is a folder of them");
+    }
+    static const char *const patterns[] = {"/_metadata", "/*/_metadata"};
+    for (uint32_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        char pattern[4200];
+        int length = snprintf(pattern, sizeof pattern, "%s%s", path, patterns[i]);
+        glob_t found;
+        if (length > 0 && (size_t)length < sizeof pattern &&
+            glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
+            globfree(&found);
+            return cistern_fail(
+                error, CISTERN_UNSUPPORTED, path, "Flink checkpoints are not read by this version");
+        }
+    }
+    return CISTERN_OK;
+}
+
+uint32_t reading_open_store(struct reading *reading, const char *path, struct cistern_error *error)
+{
+    uint32_t status = reading_refuse_foreign(path, error);
+    return status == CISTERN_OK ? cistern_store_open(reading->io, path, 0, &reading->store, error)
+                                : status;
+}
+
+static int is_root(const char *path)
+{
+    char job[4200];
+    struct stat stat_of;
+    int length = snprintf(job, sizeof job, "%s/JOB", path);
+    return length > 0 && (size_t)length < sizeof job && stat(job, &stat_of) == 0;
+}
+
+uint32_t reading_open_checkpoint(struct reading *reading, const char *path,
+    struct cistern_restore **ret_restore, struct cistern_error *error)
+{
+    if (is_root(path)) {
+        uint32_t status = reading_open_store(reading, path, error);
+        return status == CISTERN_OK ? cistern_restore_open(reading->io, reading->store, "latest",
+                                          NULL, ret_restore, error)
+                                    : status;
+    }
+    uint32_t status = reading_refuse_foreign(path, error);
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    char pointer[4200]; /* a bare name must not be taken for "latest" or an id */
+    int length =
+        snprintf(pointer, sizeof pointer, "%s%s", strchr(path, '/') == NULL ? "./" : "", path);
+    if (length < 0 || (size_t)length >= sizeof pointer) {
+        return cistern_fail(error, CISTERN_INVALID, path, "the path is too long");
+    }
+    return cistern_restore_open(reading->io, NULL, pointer, NULL, ret_restore, error);
+}
+
+uint32_t reading_print_json(json_t *value, uint32_t indented, struct cistern_error *error)
+{
+    if (value == NULL || json_dumpf(value, stdout, indented ? JSON_INDENT(2) : JSON_COMPACT) != 0) {
+        json_decref(value);
+        return cistern_fail(error, CISTERN_NO_MEMORY, NULL,
+            "no memory for the answer, or standard output is closed");
+    }
+    json_decref(value);
+    putchar('\n');
+    return CISTERN_OK;
+}
