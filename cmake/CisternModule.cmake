@@ -45,9 +45,6 @@ endif()
 # The folder's own CMakeLists.txt names its sources: target_sources(cistern_NAME PRIVATE ...).
 function(cistern_module name)
     cmake_parse_arguments(MODULE "" "" "DEPENDS;LIBRARIES" ${ARGN})
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/CMakeLists.txt) # TEMPORARY while modules are being written
-        return()
-    endif()
     add_library(cistern_${name} STATIC)
     target_include_directories(cistern_${name} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/${name}/include
                                                PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${name})
@@ -68,11 +65,6 @@ endfunction()
 
 # cistern_shared_library(NAME modules...): an installed shared object that exports only cistern_* symbols.
 function(cistern_shared_library name)
-    foreach(module IN LISTS ARGN) # TEMPORARY while modules are being written
-        if(NOT TARGET cistern_${module})
-            return()
-        endif()
-    endforeach()
     add_library(${name} SHARED ${CMAKE_SOURCE_DIR}/cmake/anchor.c)
     set_target_properties(${name} PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 1 LINKER_LANGUAGE C)
     target_link_options(${name} PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map -Wl,-z,nodelete -Wl,-z,defs)
@@ -104,7 +96,8 @@ function(cistern_test name)
     endforeach()
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     if(TEST_JEMALLOC AND NOT CISTERN_SANITIZE)
-        target_link_libraries(${name} PRIVATE PkgConfig::jemalloc)
+        # Nothing refers to it strongly (memory/ asks through weak symbols): keep it all the same.
+        target_link_libraries(${name} PRIVATE -Wl,--no-as-needed PkgConfig::jemalloc -Wl,--as-needed)
     endif()
     if(NOT TEST_TIMEOUT)
         set(TEST_TIMEOUT 120)

@@ -1,2 +1,3 @@
-/* anchor.c -- gives a shared library that is made wholly of module archives one object of its own. */
+/* anchor.c -- gives a shared library that is made wholly of module archives one object of its
+ * own. */
 typedef int cistern_anchor;
