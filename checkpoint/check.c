@@ -321,7 +321,6 @@ uint32_t cistern_check(struct cistern_io *io, const char *path, uint32_t read_da
     struct check check = {
         .io = io, .read_data = read_data, .problem = problem, .progress = progress, .arg = arg};
     struct pointer pointer;
-    frame_use_allocator();
     uint32_t status = pointer_resolve(io, path, &pointer, error);
     if (status != CISTERN_OK) {
         return status;

@@ -209,7 +209,6 @@ uint32_t frame_json_parse(const char *object, uint64_t offset, struct cistern_sp
 uint32_t frame_decode(const char *object, const char *kind, struct cistern_span data,
     struct frame_header *ret_header, json_t **ret_body, struct cistern_error *error)
 {
-    frame_use_allocator();
     struct frame_header header;
     uint32_t status = frame_header_parse(object, kind, data, &header, error);
     if (status != CISTERN_OK) {

@@ -29,8 +29,9 @@ struct frame_header {
     struct cistern_hash128 hash; /* of the body */
 };
 
-/* Sends jansson's memory through cistern_allocate(), once per process; before any other use of
- * jansson here. */
+/* For the allocation sweeps of tests, before any other use of jansson: its memory comes from
+ * cistern_allocate() from then on. The library never asks for it: the setting is the whole
+ * process's, and a host may hold jansson objects of its own. */
 void frame_use_allocator(void);
 /* Appends header and body. body is only read. */
 CISTERN_MUST_USE uint32_t frame_encode(

@@ -163,7 +163,6 @@ uint32_t cistern_checkpoints_list(struct cistern_io *io, struct cistern_store *s
     struct catalog catalog;
     struct job job;
     (void)io;
-    frame_use_allocator();
     uint32_t status = job_load(&place, &job, error);
     if (status == CISTERN_NOT_FOUND) {
         return cistern_fail(error, CISTERN_NOT_FOUND, cistern_store_uri(store),

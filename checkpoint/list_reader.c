@@ -256,7 +256,6 @@ uint32_t list_merge_open(list_read_fn read, void *arg, const struct list_ref *re
     struct list_merge **ret_merge, struct cistern_error *error)
 {
     assert(count <= LIST_COUNT_MAX);
-    frame_use_allocator();
     struct list_merge *merge = cistern_allocate_zeroed(1, sizeof *merge);
     if (merge == NULL) {
         return cistern_fail(error, CISTERN_NO_MEMORY, NULL, "no memory for a list");

@@ -331,7 +331,6 @@ uint32_t cistern_restore_open(struct cistern_io *io, struct cistern_store *store
     struct cistern_restore **ret_restore, struct cistern_error *error)
 {
     uint32_t in_root = strcmp(pointer, "latest") == 0 || is_id(pointer);
-    frame_use_allocator();
     if (in_root && store == NULL) {
         return cistern_fail(error, CISTERN_INVALID, pointer,
             "needs the directory of a job's checkpoints to look in");

@@ -317,7 +317,6 @@ uint32_t cistern_writer_open_sized(struct cistern_store *store,
 {
     struct cistern_writer_options options;
     struct job job = {0};
-    frame_use_allocator();
     uint32_t status = cistern_options_read(
         &options, sizeof options, given, options_bytes, "cistern_writer_options", error);
     if (status == CISTERN_OK) {

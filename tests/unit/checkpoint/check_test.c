@@ -1,5 +1,6 @@
 /* check_test.c -- each flipped bit of a root's text files, each damaged, cut or missing file:
  * found, and named. */
+#include "frame_private.h"
 #include "rig.h"
 
 struct found {
@@ -157,6 +158,7 @@ static void test_cut_and_missing_files(void **state)
 
 int main(void)
 {
+    frame_use_allocator();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_bit_of_the_text),
         cmocka_unit_test(test_data_bits),

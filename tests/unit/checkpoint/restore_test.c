@@ -1,5 +1,6 @@
 /* restore_test.c -- reading: newest whole one, by id, by path, savepoints, ranges, links,
  * listing; and what is not there. */
+#include "frame_private.h"
 #include "rig.h"
 
 #include "catalog_private.h"
@@ -212,6 +213,7 @@ static void test_listing(void **state)
 
 int main(void)
 {
+    frame_use_allocator();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_to_restore),
         cmocka_unit_test(test_falls_back_loudly),

@@ -1,5 +1,6 @@
 /* writer_test.c -- nothing published is ever lost, nothing unpublished is ever shown: cycles,
  * fences, failures, power cuts. */
+#include "frame_private.h"
 #include "rig.h"
 
 #include "writer_private.h"
@@ -373,6 +374,7 @@ static void test_real_directory_and_memory(void **state)
 
 int main(void)
 {
+    frame_use_allocator();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cycles_leave_nothing_behind),
         cmocka_unit_test(test_aborted_base),
