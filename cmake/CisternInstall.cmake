@@ -1,4 +1,5 @@
 # What `./dev install PREFIX` puts where: headers, two shared libraries, the command, pkg-config files.
+set(CMAKE_INSTALL_LIBDIR lib CACHE STRING "where libraries go below the prefix")
 include(GNUInstallDirs)
 foreach(module base memory state heapstate checkpoint rocks)
     install(DIRECTORY ${module}/include/cistern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")

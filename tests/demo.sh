@@ -18,12 +18,12 @@ for folder in /usr/share/common-licenses /usr/include/c++ /usr/include/rocksdb /
     [ -e "$folder" ] && inputs+=(--input "$folder")
 done
 
-# bar VALUE LIMIT: 40 columns, '#' to scale; '!' would mean beyond the limit.
+# bar VALUE LIMIT: 20 columns, '#' to scale; '!' would mean beyond the limit.
 bar() {
-    local width=$(($1 * 40 / $2)) text
-    printf -v text '%*s' $((width < 40 ? width : 40)) ''
-    printf '%-40s' "${text// /#}"
-    if [ $width -gt 40 ]; then printf '!'; else printf '|'; fi
+    local width=$(($1 * 20 / $2)) text
+    printf -v text '%*s' $((width < 20 ? width : 20)) ''
+    printf '%-20s' "${text// /#}"
+    if [ $width -gt 20 ]; then printf '!'; else printf '|'; fi
 }
 
 # watch PID FILE KILL_AT: a line for each new metrics line; kills -9 when so many records were counted (0 = never).
