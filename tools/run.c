@@ -187,6 +187,17 @@ static const char *scratch_parent(const struct run *run)
     return directory != NULL && directory[0] != '\0' ? directory : "/tmp";
 }
 
+/* Before anything is counted: a folder that cannot be made must not be found out at the end. */
+static uint32_t work_directory_make(struct run *run)
+{
+    const char *directory = run->settings->work_dir;
+    if (directory != NULL && mkdir(directory, 0777) != 0 && errno != EEXIST) {
+        return cistern_fail_errno(
+            &run->error, errno, directory, "cannot make the directory for working files");
+    }
+    return CISTERN_OK;
+}
+
 static uint32_t local_directory_open(struct run *run)
 {
     const char *ready = run->writer != NULL ? cistern_writer_local_directory(run->writer) : NULL;
@@ -201,10 +212,6 @@ static uint32_t local_directory_open(struct run *run)
     int length = snprintf(directory, sizeof directory, "%s/cistern-XXXXXX", parent);
     if (length < 0 || (size_t)length >= sizeof directory) {
         return cistern_fail(&run->error, CISTERN_INVALID, parent, "the path is too long");
-    }
-    if (mkdir(parent, 0777) != 0 && errno != EEXIST) {
-        return cistern_fail_errno(
-            &run->error, errno, parent, "cannot make the directory for working files");
     }
     if (mkdtemp(directory) == NULL) {
         return cistern_fail_errno(
@@ -342,7 +349,10 @@ static uint32_t job_prepare(struct run *run)
 
 static uint32_t job_live(struct run *run)
 {
-    uint32_t status = pool_open(run);
+    uint32_t status = work_directory_make(run);
+    if (status == CISTERN_OK) {
+        status = pool_open(run);
+    }
     if (status == CISTERN_OK) {
         status = writer_open(run);
     }
