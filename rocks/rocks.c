@@ -131,9 +131,10 @@ static uint32_t options_check(
     }
     if (limit_bytes < ROCKS_SLOT_BYTES_MIN) {
         uint32_t status = cistern_fail(error, CISTERN_LIMIT, options->directory,
-            "a rocks backend needs a slot of at least %llu bytes; this one has %llu: raise its "
-            "limit_bytes",
-            (unsigned long long)ROCKS_SLOT_BYTES_MIN, (unsigned long long)limit_bytes);
+            "RocksDB needs a slot of at least %llu bytes, this one has %llu: raise --managed "
+            "(budget_bytes, or the slot's limit_bytes) by %llu bytes a slot",
+            (unsigned long long)ROCKS_SLOT_BYTES_MIN, (unsigned long long)limit_bytes,
+            (unsigned long long)(ROCKS_SLOT_BYTES_MIN - limit_bytes));
         if (error != NULL) {
             error->bytes_missing = ROCKS_SLOT_BYTES_MIN - limit_bytes;
         }

@@ -53,13 +53,13 @@ static void test_small_slot(void **unused)
     fixture_open(&fixture, 64u << 20, 1, CISTERN_ACCOUNTING_GUEST);
     struct cistern_slot *small = NULL;
     assert_ok(cistern_slot_close(fixture.slots[0], &fixture.error), fixture.error);
-    struct cistern_slot_options slot = {.limit_bytes = 12u << 20};
+    struct cistern_slot_options slot = {.limit_bytes = 5u << 20};
     assert_ok(cistern_slot_open(fixture.pool, &slot, &small, &fixture.error), fixture.error);
     fixture.slots[0] = small;
     struct cistern_rocks_options options = {.backend = {.max_parallelism = 128, .range = {0, 127}},
         .directory = fixture_path(&fixture, "db")};
     assert_status(try_open(&fixture, &options), CISTERN_LIMIT);
-    assert_int_equal(fixture.error.bytes_missing, (16u << 20) - cistern_slot_limit_bytes(small));
+    assert_int_equal(fixture.error.bytes_missing, (6u << 20) - cistern_slot_limit_bytes(small));
     fixture_close(&fixture);
 }
 
