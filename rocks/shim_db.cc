@@ -48,7 +48,9 @@ rocksdb::BlockBasedTableOptions table_options(
     return table;
 }
 
-rocksdb::ColumnFamilyOptions family_options(
+} // namespace
+
+rocksdb::ColumnFamilyOptions shim_family_options(
     const struct shim_db_options *options, const std::shared_ptr<rocksdb::Cache> &cache)
 {
     rocksdb::ColumnFamilyOptions family;
@@ -70,7 +72,7 @@ rocksdb::ColumnFamilyOptions family_options(
     return family;
 }
 
-rocksdb::DBOptions database_options(const struct shim_db_options *options)
+rocksdb::DBOptions shim_database_options(const struct shim_db_options *options)
 {
     rocksdb::DBOptions database;
     database.create_if_missing = !options->read_only;
@@ -98,6 +100,9 @@ rocksdb::DBOptions database_options(const struct shim_db_options *options)
     }
     return database;
 }
+
+namespace
+{
 
 /* A memtable takes whole arena blocks: with many families they must be small, or first writes
  * alone would pass W/2 and flush everything. The k-th family gets a k-th part, so that all first
@@ -245,8 +250,8 @@ uint32_t shim_db_open(const struct shim_db_options *options, struct shim_db **re
         db->directory = options->directory;
         db->read_only = options->read_only;
         db->allowance_bytes_min = options->allowance_bytes_min;
-        db->family_options = family_options(options, options->memory->cache);
-        rocksdb::DBOptions database = database_options(options);
+        db->family_options = shim_family_options(options, options->memory->cache);
+        rocksdb::DBOptions database = shim_database_options(options);
         if (!options->read_only) {
             db->listener = std::make_shared<ShimListener>(options->hooks);
             database.listeners.push_back(db->listener);

@@ -73,6 +73,11 @@ struct shim_memory {
     std::shared_ptr<rocksdb::WriteBufferManager> buffers;
 };
 
+/* The options a backend's database opens with; bare.cc opens its peer with the same. */
+rocksdb::ColumnFamilyOptions shim_family_options(
+    const struct shim_db_options *options, const std::shared_ptr<rocksdb::Cache> &cache);
+rocksdb::DBOptions shim_database_options(const struct shim_db_options *options);
+
 struct shim_family {
     struct shim_db *owner = nullptr;
     rocksdb::ColumnFamilyHandle *handle = nullptr;

@@ -151,18 +151,16 @@ void bench_batch_fill(struct bench_batch *batch, uint64_t first, uint64_t entrie
     }
 }
 
-enum verb { VERB_PUT, VERB_GET, VERB_ADD };
-
 static uint32_t verb_run(struct cistern_state *state, uint32_t verb, struct bench_batch *batch,
     struct cistern_error *error)
 {
     uint32_t done = 0, status;
     switch (verb) {
-    case VERB_PUT:
+    case BENCH_PUT:
         status = cistern_value_put_many(
             state, batch->addresses, batch->spans, BENCH_BATCH, &done, error);
         break;
-    case VERB_GET:
+    case BENCH_GET:
         status =
             cistern_value_get_many(state, batch->addresses, BENCH_BATCH, batch->results, error);
         break;
@@ -176,32 +174,55 @@ static uint32_t verb_run(struct cistern_state *state, uint32_t verb, struct benc
     return status;
 }
 
+/* One batch on ours (state) or on the peer (state NULL). */
+static uint32_t batch_run(struct bench *bench, struct cistern_state *state, uint32_t verb,
+    struct bench_batch *batch, struct cistern_error *error)
+{
+    return state != NULL ? verb_run(state, verb, batch, error)
+                         : bench->peer(bench->peer_arg, verb, batch, error);
+}
+
+/* One sample: batches until its time is up. Only the calls are timed, not making the keys. */
+static uint32_t sample_run(struct bench *bench, struct cistern_state *state, uint32_t verb,
+    struct bench_batch *batch, uint64_t *at, double *ret_rate, struct cistern_error *error)
+{
+    uint32_t status = CISTERN_OK;
+    uint64_t operations = 0;
+    int64_t busy_ns = 0;
+    while (busy_ns < bench_sample_ns(bench) && status == CISTERN_OK) {
+        /* A stride far from any power of two: neighbours in time are no neighbours in the order
+         * of insertion. */
+        bench_batch_fill(batch, *at += 7919 * BENCH_BATCH, bench->entries);
+        int64_t begin_ns = cistern_now_ns();
+        status = batch_run(bench, state, verb, batch, error);
+        busy_ns += cistern_now_ns() - begin_ns;
+        operations += BENCH_BATCH;
+    }
+    *ret_rate = (double)operations * 1000 / (double)busy_ns;
+    return status;
+}
+
 static uint32_t verb_measure(struct bench *bench, struct cistern_state *state, uint32_t verb,
     const char *name, struct cistern_error *error)
 {
     double samples[BENCH_SAMPLES];
+    double peer_samples[BENCH_SAMPLES];
     struct bench_batch *batch = cistern_allocate_zeroed(1, sizeof *batch);
     uint32_t status = batch != NULL
                           ? CISTERN_OK
                           : cistern_fail(error, CISTERN_NO_MEMORY, name, "no memory for a batch");
     uint64_t at = 0;
+    uint64_t peer_at = 0; /* the peer sees the same keys */
     for (uint32_t i = 0; i < BENCH_SAMPLES && status == CISTERN_OK; i++) {
-        uint64_t operations = 0;
-        int64_t busy_ns = 0;
-        while (busy_ns < bench_sample_ns(bench) && status == CISTERN_OK) {
-            /* A stride far from any power of two: neighbours in time are no neighbours in the
-             * order of insertion. */
-            bench_batch_fill(batch, at += 7919 * BENCH_BATCH, bench->entries);
-            int64_t begin_ns = cistern_now_ns();
-            status = verb_run(state, verb, batch, error);
-            busy_ns += cistern_now_ns() - begin_ns;
-            operations += BENCH_BATCH;
+        status = sample_run(bench, state, verb, batch, &at, &samples[i], error);
+        if (status == CISTERN_OK && bench->peer != NULL) {
+            status = sample_run(bench, NULL, verb, batch, &peer_at, &peer_samples[i], error);
         }
-        samples[i] = (double)operations * 1000 / (double)busy_ns;
     }
     cistern_release(batch);
     if (status == CISTERN_OK) {
-        bench_print(bench, name, "Mop/s", samples, NULL, NULL);
+        bench_print(bench, name, "Mop/s", samples, bench->peer != NULL ? bench->peer_name : NULL,
+            peer_samples);
     }
     return status;
 }
@@ -216,6 +237,9 @@ static uint32_t state_fill(
     for (uint64_t at = 0; at < bench->entries && status == CISTERN_OK; at += BENCH_BATCH) {
         bench_batch_fill(batch, at, bench->entries);
         status = verb_run(state, verb, batch, error);
+        if (status == CISTERN_OK && bench->peer != NULL) {
+            status = batch_run(bench, NULL, verb, batch, error);
+        }
     }
     cistern_release(batch);
     return status;
@@ -239,19 +263,19 @@ uint32_t bench_backend(
         status = cistern_state_register(backend, &sum, &sums, error);
     }
     if (status == CISTERN_OK) {
-        status = state_fill(bench, values, VERB_PUT, error);
+        status = state_fill(bench, values, BENCH_PUT, error);
     }
     if (status == CISTERN_OK) {
-        status = verb_measure(bench, values, VERB_PUT, "put", error);
+        status = verb_measure(bench, values, BENCH_PUT, "put", error);
     }
     if (status == CISTERN_OK) {
-        status = verb_measure(bench, values, VERB_GET, "get", error);
+        status = verb_measure(bench, values, BENCH_GET, "get", error);
     }
     if (status == CISTERN_OK) {
-        status = state_fill(bench, sums, VERB_ADD, error);
+        status = state_fill(bench, sums, BENCH_ADD, error);
     }
     if (status == CISTERN_OK) {
-        status = verb_measure(bench, sums, VERB_ADD, "add", error);
+        status = verb_measure(bench, sums, BENCH_ADD, "add", error);
     }
     if (status == CISTERN_LIMIT && cistern_backend_explain(backend, error) == CISTERN_OK) {
         status = cistern_fail(

@@ -14,6 +14,19 @@
 
 #define BENCH_SAMPLES 5u
 
+/* 16-byte keys and 32-byte values of entry i, scattered; the same for every backend. */
+#define BENCH_KEY_BYTES 16u
+#define BENCH_VALUE_BYTES 32u
+#define BENCH_BATCH 256u
+struct bench_batch {
+    uint8_t keys[BENCH_BATCH][BENCH_KEY_BYTES];
+    uint8_t values[BENCH_BATCH][BENCH_VALUE_BYTES];
+    struct cistern_address addresses[BENCH_BATCH];
+    struct cistern_span spans[BENCH_BATCH];
+    struct cistern_span results[BENCH_BATCH];
+};
+enum bench_verb { BENCH_PUT, BENCH_GET, BENCH_ADD };
+
 struct bench_settings {
     struct option_settings base;
     uint32_t json;
@@ -29,6 +42,11 @@ struct bench {
     char directory[512]; /* scratch; "" = the suite needs none */
     struct cistern_pool *pool;
     struct cistern_slot *slot;
+    /* Runs one batch on the peer that is measured beside ours, in turn; NULL = none. */
+    uint32_t (*peer)(
+        void *arg, uint32_t verb, const struct bench_batch *batch, struct cistern_error *error);
+    void *peer_arg;
+    const char *peer_name;
 };
 /* One case: its samples are sorted here. peer: NULL = none. Higher is better when unit says "per
  *           second". */
@@ -40,17 +58,6 @@ CISTERN_MUST_USE uint32_t bench_pool_open(
     struct bench *bench, uint64_t budget_bytes, uint32_t slot_count, struct cistern_error *error);
 void bench_pool_close(struct bench *bench);
 
-/* 16-byte keys and 32-byte values of entry i, scattered; the same for every backend. */
-#define BENCH_KEY_BYTES 16u
-#define BENCH_VALUE_BYTES 32u
-#define BENCH_BATCH 256u
-struct bench_batch {
-    uint8_t keys[BENCH_BATCH][BENCH_KEY_BYTES];
-    uint8_t values[BENCH_BATCH][BENCH_VALUE_BYTES];
-    struct cistern_address addresses[BENCH_BATCH];
-    struct cistern_span spans[BENCH_BATCH];
-    struct cistern_span results[BENCH_BATCH];
-};
 void bench_batch_fill(struct bench_batch *batch, uint64_t first, uint64_t entries);
 uint64_t bench_scatter(uint64_t i); /* a bijection of 64 bits */
 /* put, get, add through `backend`, named "<prefix>_put" ...; fills it with bench->entries first. */
