@@ -25,6 +25,8 @@ struct sim_disk {
     uint64_t executed;
     uint64_t fail_countdown; /* 0 = never */
     int32_t fail_errno;
+    uint32_t lost_opcode;
+    int32_t lost_errno;      /* 0 = no reply is lost */
     uint64_t halt_countdown; /* 0 = never; 1 = the next operation is the first that does not run */
     uint32_t halted;
 };
@@ -181,11 +183,27 @@ static int64_t run_unlink(struct sim_disk *disk, const char *path, uint32_t want
     return result < 0 ? result : sim_entry_remove(&disk->tree, directory, name);
 }
 
+/* May a rename put `inode` in the place of `old`? 0 or -errno, as rename(2) answers. */
+static int64_t replace_check(const struct sim_inode *inode, const struct sim_inode *old)
+{
+    if (inode->is_directory != old->is_directory) {
+        return old->is_directory ? -EISDIR : -ENOTDIR;
+    }
+    return old->entries != NULL ? -ENOTEMPTY : 0;
+}
+
+static int is_below(const char *path, const char *directory)
+{
+    size_t bytes = strlen(directory);
+    return strncmp(path, directory, bytes) == 0 && path[bytes] == '/';
+}
+
 static int64_t run_link(struct sim_disk *disk, const struct cistern_io_operation *operation)
 {
     struct sim_inode *inode;
     struct sim_inode *directory;
     const char *name;
+    int replaces = operation->opcode == CISTERN_IO_RENAME;
     int64_t result = sim_tree_find(&disk->tree, operation->path, &inode);
     if (result == 0) {
         result = sim_tree_parent(&disk->tree, operation->path2, &directory, &name);
@@ -193,9 +211,21 @@ static int64_t run_link(struct sim_disk *disk, const struct cistern_io_operation
     if (result < 0) {
         return result;
     }
-    int replaces = operation->opcode == CISTERN_IO_RENAME;
-    if (!replaces && sim_entry_find(directory->entries, name) != NULL) {
-        return -EEXIST;
+    const struct sim_entry *old = sim_entry_find(directory->entries, name);
+    if (!replaces && (old != NULL || inode->is_directory)) {
+        return old != NULL ? -EEXIST : -EPERM;
+    }
+    if (replaces && inode->is_directory && is_below(operation->path2, operation->path)) {
+        return -EINVAL;
+    }
+    if (replaces && old != NULL) {
+        if (old->inode == inode) {
+            return 0; /* two names of one file: rename(2) does nothing */
+        }
+        result = replace_check(inode, old->inode);
+        if (result < 0) {
+            return result;
+        }
     }
     result = sim_entry_add(&disk->tree, directory, name, inode);
     if (result == 0 && replaces) {
@@ -332,6 +362,10 @@ struct cistern_io_operation *sim_disk_complete_one(struct sim_disk *disk)
         (disk->pending_count - chosen) * sizeof disk->pending[0]);
     int64_t refused = fate(disk, operation);
     operation->result = refused != 0 ? refused : operation_run(disk, operation);
+    if (disk->lost_errno != 0 && operation->opcode == disk->lost_opcode) {
+        operation->result = -(int64_t)disk->lost_errno;
+        disk->lost_errno = 0;
+    }
     return operation;
 }
 
@@ -346,6 +380,12 @@ void sim_disk_fail_at(struct sim_disk *disk, uint64_t nth, int32_t os_errno)
 {
     disk->fail_countdown = nth;
     disk->fail_errno = os_errno;
+}
+
+void sim_disk_lose_reply(struct sim_disk *disk, uint32_t opcode, int32_t os_errno)
+{
+    disk->lost_opcode = opcode;
+    disk->lost_errno = os_errno;
 }
 
 void sim_disk_halt_at(struct sim_disk *disk, uint64_t nth)
@@ -377,6 +417,7 @@ void sim_disk_power_cut(struct sim_disk *disk, uint64_t seed)
     disk->halted = 0;
     disk->halt_countdown = 0;
     disk->fail_countdown = 0;
+    disk->lost_errno = 0;
 }
 
 uint32_t sim_disk_flip(struct sim_disk *disk, const char *path, uint64_t offset, uint32_t bit)

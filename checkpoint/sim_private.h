@@ -38,6 +38,9 @@ uint64_t sim_disk_operation_count(const struct sim_disk *disk); /* executed sinc
 /* The n-th operation from now (1 = the next) answers -os_errno instead of running; 0 = never.
  * CLOSE is never failed. */
 void sim_disk_fail_at(struct sim_disk *disk, uint64_t nth, int32_t os_errno);
+/* The next operation with this opcode runs, and answers -os_errno all the same: a reply that was
+ * lost on the way, as on NFS. */
+void sim_disk_lose_reply(struct sim_disk *disk, uint32_t opcode, int32_t os_errno);
 /* From the n-th operation on nothing runs any more: all answer -EIO, until power_cut. The moment
  * the lights go out. */
 void sim_disk_halt_at(struct sim_disk *disk, uint64_t nth);

@@ -255,17 +255,18 @@ static int64_t entry_link(
     return 0;
 }
 
-static int64_t step_append(
-    struct sim_tree *tree, struct sim_inode *directory, const char *name, struct sim_inode *inode)
+/* Not yet in a directory, and without its reference to the inode: step_attach() adds both. */
+static struct sim_step *step_create(const char *name)
 {
-    if (!tree->tracking) {
-        return 0;
-    }
     struct sim_step *step = cistern_allocate_zeroed(1, sizeof *step);
-    if (step == NULL) {
-        return -ENOMEM;
+    if (step != NULL) {
+        snprintf(step->name, sizeof step->name, "%s", name);
     }
-    snprintf(step->name, sizeof step->name, "%s", name);
+    return step;
+}
+
+static void step_attach(struct sim_inode *directory, struct sim_step *step, struct sim_inode *inode)
+{
     step->inode = inode;
     if (inode != NULL) {
         inode->references++;
@@ -276,23 +277,32 @@ static int64_t step_append(
         directory->steps_tail->next = step;
     }
     directory->steps_tail = step;
-    return 0;
 }
 
 int64_t sim_entry_add(
     struct sim_tree *tree, struct sim_inode *directory, const char *name, struct sim_inode *inode)
 {
-    struct sim_entry *old = sim_entry_find(directory->entries, name);
-    struct sim_inode *replaced = old != NULL ? old->inode : NULL;
-    int64_t result = step_append(tree, directory, name, inode);
-    if (result == 0) {
-        if (replaced != NULL) {
-            replaced->link_count--;
-        }
-        result = entry_link(tree, &directory->entries, name, inode);
+    struct sim_step *step = tree->tracking ? step_create(name) : NULL;
+    if (tree->tracking && step == NULL) {
+        return -ENOMEM;
     }
+    const struct sim_entry *old = sim_entry_find(directory->entries, name);
+    struct sim_inode *replaced = old != NULL ? old->inode : NULL;
+    if (replaced != NULL) {
+        replaced->references++; /* outlives its entry until it has been counted */
+    }
+    int64_t result = entry_link(tree, &directory->entries, name, inode);
     if (result == 0) {
         inode->link_count++;
+        if (step != NULL) {
+            step_attach(directory, step, inode);
+        }
+    } else {
+        cistern_release(step);
+    }
+    if (replaced != NULL) {
+        replaced->link_count -= result == 0;
+        sim_inode_release(tree, replaced);
     }
     return result;
 }
@@ -303,12 +313,16 @@ int64_t sim_entry_remove(struct sim_tree *tree, struct sim_inode *directory, con
     if (entry == NULL) {
         return -ENOENT;
     }
-    int64_t result = step_append(tree, directory, name, NULL);
-    if (result == 0) {
-        entry->inode->link_count--;
-        entry_unlink(tree, &directory->entries, name);
+    if (tree->tracking) {
+        struct sim_step *step = step_create(name);
+        if (step == NULL) {
+            return -ENOMEM;
+        }
+        step_attach(directory, step, NULL);
     }
-    return result;
+    entry->inode->link_count--;
+    entry_unlink(tree, &directory->entries, name);
+    return 0;
 }
 
 /* ---- paths ---- */

@@ -105,7 +105,7 @@ static int64_t run_sync(struct cistern_store *store, const char *path, uint32_t 
     struct cistern_io_operation operation = {.opcode = CISTERN_IO_FSYNC, .fd = (int32_t)fd};
     int64_t result = cistern_io_run(store->io, &operation);
     run_close(store, fd);
-    return result == -EINVAL ? 0 : result; /* a file system that cannot fsync a directory */
+    return result;
 }
 
 /* The directory a path lies in. */
@@ -124,29 +124,50 @@ static int64_t sync_parent(struct cistern_store *store, const char *path)
     return run_sync(store, parent, O_RDONLY | O_DIRECTORY);
 }
 
-/* mkdir -p; each directory that is new is made durable in its parent. */
+/* link(2). A file system that lost the reply (NFS) may answer with any error to a link that took
+ * place, EEXIST among them when the request was sent twice: two names mean that it did. `path` has
+ * one name before, and nobody else knows it. */
+static int64_t run_link(struct cistern_store *store, const char *path, const char *path2)
+{
+    int64_t result = run_path(store, CISTERN_IO_LINK, path, path2);
+    struct cistern_io_operation stat = {.opcode = CISTERN_IO_STAT, .path = path};
+    return result < 0 && cistern_io_run(store->io, &stat) == 0 && stat.result_stat.link_count == 2
+               ? 0
+               : result;
+}
+
+/* mkdir -p, durable. A directory is made only in one whose own entry has been synced; so one
+ * that is found has nothing but its own entry left to sync: whoever made it may have died before
+ * that. */
 static int64_t make_directories(struct cistern_store *store, const char *path)
 {
-    char part[STORE_PATH_BYTES_MAX];
-    snprintf(part, sizeof part, "%s", path);
-    int64_t result = run_path(store, CISTERN_IO_MKDIR, part, NULL);
+    struct cistern_io_operation stat = {.opcode = CISTERN_IO_STAT, .path = path};
+    int64_t result = cistern_io_run(store->io, &stat);
+    if (result == 0) {
+        result = sync_parent(store, path);
+        /* In a parent that we may not open, somebody else made it. */
+        return result == -EACCES ? 0 : result;
+    }
     if (result == -ENOENT) {
-        path_parent(part, path);
-        result = make_directories(store, part);
-        if (result == 0) {
-            result = run_path(store, CISTERN_IO_MKDIR, path, NULL);
-        }
+        char parent[STORE_PATH_BYTES_MAX];
+        path_parent(parent, path);
+        result = make_directories(store, parent);
     }
-    if (result == -EEXIST) {
-        return 0;
+    if (result == 0) {
+        result = run_path(store, CISTERN_IO_MKDIR, path, NULL);
     }
-    return result < 0 ? result : sync_parent(store, path);
+    return result == 0 || result == -EEXIST ? sync_parent(store, path) : result;
 }
 
 /* ---- open, close ---- */
 
 static uint32_t file_root(const char *uri, char **ret_root, struct cistern_error *error)
 {
+    if (strncmp(uri, "file://", 7) == 0 && uri[7] != '/') {
+        return cistern_fail(error, CISTERN_INVALID, uri,
+            "file:// is followed by a path that begins with '/', as in file:///srv/checkpoints; "
+            "file:PATH and PATH may be relative");
+    }
     const char *path = strncmp(uri, "file://", 7) == 0 ? uri + 7
                        : strncmp(uri, "file:", 5) == 0 ? uri + 5
                                                        : uri;
@@ -185,6 +206,11 @@ static uint32_t root_prepare(
     if (result == 0) {
         result = cistern_io_run(store->io, &stat);
     }
+    if (create && result == -EINVAL) {
+        return cistern_fail(error, CISTERN_UNSUPPORTED, store->root,
+            "this file system cannot make a directory entry durable (fsync of a directory), which "
+            "publishing a checkpoint needs");
+    }
     if (result < 0) {
         return cistern_fail_errno(error, (int32_t)-result, store->root,
             create ? "the checkpoint folder cannot be made" : "no checkpoint folder is there");
@@ -213,16 +239,16 @@ static uint32_t links_probe(struct cistern_store *store, struct cistern_error *e
             error, (int32_t)-fd, store->root, "the checkpoint folder cannot be written to");
     }
     run_close(store, fd);
-    int64_t result = run_path(store, CISTERN_IO_LINK, first, second);
+    int64_t result = run_link(store, first, second);
     (void)run_path(store, CISTERN_IO_UNLINK, second, NULL);
     (void)run_path(store, CISTERN_IO_UNLINK, first, NULL);
-    if (result < 0) {
-        uint32_t status = cistern_fail_errno(error, (int32_t)-result, store->root,
+    if (result == -EPERM || result == -EOPNOTSUPP || result == -ENOSYS || result == -EMLINK) {
+        return cistern_fail(error, CISTERN_UNSUPPORTED, store->root,
             "this file system has no hard links, which publishing a checkpoint needs");
-        return status == CISTERN_IO
-                   ? cistern_fail(error, CISTERN_UNSUPPORTED, store->root,
-                         "this file system has no hard links, which publishing a checkpoint needs")
-                   : status;
+    }
+    if (result < 0) {
+        return cistern_fail_errno(
+            error, (int32_t)-result, store->root, "a hard link cannot be made here");
     }
     return CISTERN_OK;
 }
@@ -231,6 +257,10 @@ static uint32_t store_prepare(
     struct cistern_store *store, const char *uri, uint32_t create, struct cistern_error *error)
 {
     if (strncmp(uri, "memory:", 7) == 0) {
+        if (uri[7] != '\0') {
+            return cistern_fail(error, CISTERN_INVALID, uri,
+                "a store in memory has no name, and ends with its process: memory:");
+        }
         store->in_memory = 1;
         store->root = cistern_duplicate_string("/memory");
         uint32_t status = store->root == NULL ? cistern_fail(error, CISTERN_NO_MEMORY, uri,
@@ -361,18 +391,21 @@ uint32_t store_read(struct cistern_store *store, const char *name, uint64_t byte
     return status;
 }
 
-/* Writes a temporary with these bytes and syncs it; the name is unique, in tmp/. */
+/* Writes a temporary with these bytes and syncs it; the name is unique, in tmp/. Neither the
+ * directory nor the entry has to outlive a power cut. */
 static int64_t temporary_write(
     struct cistern_store *store, struct cistern_span data, char temporary[STORE_PATH_BYTES_MAX])
 {
-    snprintf(temporary, STORE_PATH_BYTES_MAX, "%s/tmp", store->root);
-    int64_t result = make_directories(store, temporary);
-    if (result < 0) {
-        return result;
-    }
     snprintf(temporary, STORE_PATH_BYTES_MAX, "%s/tmp/t-%016llx", store->root,
         (unsigned long long)cistern_io_random(store->io));
     int64_t fd = run_open(store, temporary, O_WRONLY | O_CREAT | O_EXCL);
+    if (fd == -ENOENT) {
+        char directory[STORE_PATH_BYTES_MAX];
+        path_parent(directory, temporary);
+        int64_t made = run_path(store, CISTERN_IO_MKDIR, directory, NULL);
+        fd = made == 0 || made == -EEXIST ? run_open(store, temporary, O_WRONLY | O_CREAT | O_EXCL)
+                                          : made;
+    }
     if (fd < 0) {
         return fd;
     }
@@ -380,7 +413,7 @@ static int64_t temporary_write(
         .fd = (int32_t)fd,
         .data = (void *)(uintptr_t)data.data,
         .bytes = data.bytes};
-    result = data.bytes > 0 ? cistern_io_run(store->io, &write) : 0;
+    int64_t result = data.bytes > 0 ? cistern_io_run(store->io, &write) : 0;
     if (result >= 0) {
         struct cistern_io_operation sync = {.opcode = CISTERN_IO_FSYNC, .fd = (int32_t)fd};
         result = cistern_io_run(store->io, &sync);
@@ -405,18 +438,9 @@ static uint32_t file_put(struct cistern_store *store, const char *name, struct c
     if (result < 0) {
         return cistern_fail_errno(error, (int32_t)-result, path, "the file cannot be written");
     }
-    result = run_path(store, opcode, temporary, path);
-    if (opcode == CISTERN_IO_LINK) {
-        if (result < 0 && result != -EEXIST) {
-            /* A file system that lost the reply to a link that took place (NFS): two names mean
-             * that it did. */
-            struct cistern_io_operation stat = {.opcode = CISTERN_IO_STAT, .path = temporary};
-            if (cistern_io_run(store->io, &stat) == 0 && stat.result_stat.link_count == 2) {
-                result = 0;
-            }
-        }
-        (void)run_path(store, CISTERN_IO_UNLINK, temporary, NULL);
-    } else if (result < 0) {
+    result = opcode == CISTERN_IO_LINK ? run_link(store, temporary, path)
+                                       : run_path(store, opcode, temporary, path);
+    if (opcode == CISTERN_IO_LINK || result < 0) {
         (void)run_path(store, CISTERN_IO_UNLINK, temporary, NULL);
     }
     if (result >= 0) {

@@ -33,19 +33,36 @@ static void boot_id_read(char boot[64])
     }
 }
 
+/* Which set of pids a pid belongs to, "pid:[4026531836]": one root may be mounted in several
+ * containers of a host. */
+static void pid_namespace_read(char pid_namespace[64])
+{
+    ssize_t bytes = readlink("/proc/self/ns/pid", pid_namespace, 63);
+    pid_namespace[bytes > 0 ? bytes : 0] = '\0';
+}
+
+static void host_read(char host[65])
+{
+    snprintf(host, 65, "unknown");
+    (void)gethostname(host, 64);
+    host[64] = '\0';
+}
+
 static void lock_text(char text[LOCK_TEXT_BYTES_MAX], uint64_t epoch)
 {
-    char host[65] = "unknown";
+    char host[65];
     char boot[64];
+    char pid_namespace[64];
     char since[32];
-    (void)gethostname(host, sizeof host - 1);
+    host_read(host);
     boot_id_read(boot);
+    pid_namespace_read(pid_namespace);
     time_t now = time(NULL);
     struct tm utc;
     strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     snprintf(text, LOCK_TEXT_BYTES_MAX,
-        "host=%s\nboot_id=%s\npid=%ld\nepoch=%" PRIu64 "\nsince=%s\n", host, boot, (long)getpid(),
-        epoch, since);
+        "host=%s\nboot_id=%s\npid_namespace=%s\npid=%ld\nepoch=%" PRIu64 "\nsince=%s\n", host, boot,
+        pid_namespace, (long)getpid(), epoch, since);
 }
 
 static int text_field(const char *text, const char *key, char *value, size_t value_bytes)
@@ -80,27 +97,43 @@ static char process_state(uint32_t pid)
     return end != NULL && end[1] == ' ' ? end[2] : 0;
 }
 
+/* Can the pid in this text be looked up here: our host since its last boot, our set of pids? */
+static int pid_is_ours(const char *text)
+{
+    char theirs[65];
+    char ours[65];
+    host_read(ours);
+    text_field(text, "host", theirs, sizeof theirs);
+    if (strcmp(theirs, ours) != 0) {
+        return 0;
+    }
+    boot_id_read(ours);
+    text_field(text, "boot_id", theirs, sizeof theirs);
+    if (strcmp(theirs, ours) != 0) {
+        return 0;
+    }
+    pid_namespace_read(ours);
+    text_field(text, "pid_namespace", theirs, sizeof theirs);
+    return strcmp(theirs, ours) == 0;
+}
+
 static void holder_read(int fd, struct store_lock_holder *holder)
 {
     char text[LOCK_TEXT_BYTES_MAX + 1];
     char host[65];
-    char boot[64];
-    char boot_here[64];
     char pid[24];
     char epoch[24];
     char since[40];
     ssize_t bytes = pread(fd, text, LOCK_TEXT_BYTES_MAX, 0);
     text[bytes > 0 ? bytes : 0] = '\0';
     text_field(text, "host", host, sizeof host);
-    text_field(text, "boot_id", boot, sizeof boot);
     text_field(text, "pid", pid, sizeof pid);
     text_field(text, "epoch", epoch, sizeof epoch);
     text_field(text, "since", since, sizeof since);
-    boot_id_read(boot_here);
     holder->pid = (uint32_t)strtoul(pid, NULL, 10);
     holder->epoch = strtoull(epoch, NULL, 10);
     snprintf(holder->text, sizeof holder->text, "host %s pid %s since %s", host, pid, since);
-    if (strcmp(boot, boot_here) != 0) {
+    if (!pid_is_ours(text)) {
         holder->state = STORE_HOLDER_ELSEWHERE;
         return;
     }

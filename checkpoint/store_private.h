@@ -70,7 +70,7 @@ enum store_holder {
     STORE_HOLDER_ELSEWHERE
 };
 struct store_lock_holder {
-    uint32_t state; /* enum store_holder: ELSEWHERE = the text names another host or boot */
+    uint32_t state; /* enum store_holder: ELSEWHERE = another host, boot or pid namespace */
     uint32_t pid;
     uint64_t epoch;
     char text[240]; /* "host H pid P since T", for the message */
