@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* jansson reports some refused allocations as syntax errors and cuts a string short at others:
- * whatever it returns after one must be thrown away. Set and read inside one call. */
+/* jansson reports some refused allocations as syntax errors and writes behind its buffer at others:
+ * it is given the memory all the same, and what it then returns is thrown away. Set and read inside
+ * one call. */
 static _Thread_local uint32_t json_memory_refused;
 
 static void *allocate_for_json(size_t bytes)
@@ -18,6 +19,7 @@ static void *allocate_for_json(size_t bytes)
     void *memory = cistern_allocate(bytes);
     if (memory == NULL) {
         json_memory_refused = 1;
+        memory = cistern_allocate(bytes);
     }
     return memory;
 }

@@ -19,8 +19,7 @@ struct restore {
     const struct cistern_source *source;
     struct cistern_seg_reader *reader;
     /* by the id in the file at hand; NULL = the file does not name it */
-    struct heap_state *states[UINT16_MAX +
-                1];
+    struct heap_state *states[CISTERN_STATE_COUNT_MAX + 1];
     int64_t now_ms;
 };
 
@@ -77,10 +76,10 @@ static uint32_t restore_states(struct restore *restore, struct cistern_error *er
         uint32_t id = 0;
         const char *text = NULL;
         uint32_t status = cistern_seg_reader_state(restore->reader, i, &id, &text, error);
-        if (status == CISTERN_OK && id > UINT16_MAX) {
+        if (status == CISTERN_OK && id > CISTERN_STATE_COUNT_MAX) {
             status = cistern_fail(error, CISTERN_CORRUPT,
                 restore->source->describe(restore->source->arg), "state id %u is above %u", id,
-                UINT16_MAX);
+                CISTERN_STATE_COUNT_MAX);
         }
         if (status == CISTERN_OK) {
             status = restore_state(restore, text, id, error);
@@ -109,7 +108,7 @@ static uint32_t check_entry(const struct restore *restore, const struct cistern_
     struct cistern_error *error)
 {
     const struct heap_state *state =
-        entry->state_id <= UINT16_MAX ? restore->states[entry->state_id] : NULL;
+        entry->state_id <= CISTERN_STATE_COUNT_MAX ? restore->states[entry->state_id] : NULL;
     if (state == NULL) {
         return fail_entry(restore, entry, "the file does not describe this state", error);
     }

@@ -311,11 +311,12 @@ uint32_t cistern_descriptor_decode(const char *text, uint64_t text_bytes, const 
             (unsigned long long)text_bytes, DESCRIPTOR_TEXT_BYTES_MAX);
     }
     json_error_t json_error;
-    json_t *root = json_loadb(text, text_bytes, JSON_REJECT_DUPLICATES, &json_error);
-    if (root == NULL) {
-        uint32_t status = json_error_code(&json_error) == json_error_out_of_memory
-                              ? CISTERN_NO_MEMORY
-                              : CISTERN_CORRUPT;
+    json_t *root;
+    uint32_t status = json_text_load(text, text_bytes, &root, &json_error);
+    if (status == CISTERN_NO_MEMORY) {
+        return cistern_fail(error, status, object, "no memory for a state descriptor");
+    }
+    if (status != CISTERN_OK) {
         return cistern_fail(error, status, object, "state descriptor: %s at byte %d",
             json_error.text, json_error.position);
     }
@@ -323,7 +324,7 @@ uint32_t cistern_descriptor_decode(const char *text, uint64_t text_bytes, const 
     struct cistern_state_descriptor descriptor = {0};
     uint32_t id = 0;
     void *storage = NULL;
-    uint32_t status = root_decode(&decoding, &descriptor, &id, &storage);
+    status = root_decode(&decoding, &descriptor, &id, &storage);
     json_decref(root);
     if (status == CISTERN_OK) {
         *ret_descriptor = descriptor;

@@ -18,3 +18,15 @@ char *json_text_dump(const json_t *value)
     text[bytes] = '\0';
     return text;
 }
+
+uint32_t json_text_load(const char *text, uint64_t bytes, json_t **ret_value, json_error_t *detail)
+{
+    *ret_value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, detail);
+    if (*ret_value != NULL) {
+        return CISTERN_OK;
+    }
+    /* What is wrong with a text is always said; where nothing is said, memory was refused. */
+    return detail->text[0] == '\0' || json_error_code(detail) == json_error_out_of_memory
+               ? CISTERN_NO_MEMORY
+               : CISTERN_CORRUPT;
+}

@@ -252,9 +252,12 @@ uint32_t seg_table_decode(struct seg_table *table, const char *record, uint64_t 
         return status;
     }
     json_error_t json_error;
-    json_t *root =
-        json_loadb(record + frame_bytes, bytes - frame_bytes, JSON_REJECT_DUPLICATES, &json_error);
-    if (root == NULL) {
+    json_t *root;
+    status = json_text_load(record + frame_bytes, bytes - frame_bytes, &root, &json_error);
+    if (status == CISTERN_NO_MEMORY) {
+        return cistern_fail(error, status, object, "no memory for the state table");
+    }
+    if (status != CISTERN_OK) {
         return cistern_fail_corrupt(
             error, object, offset + frame_bytes, "state table: %s", json_error.text);
     }
