@@ -180,7 +180,7 @@ static uint32_t load_states_file(
     return status;
 }
 
-static uint32_t load_slices(const struct place *place, const char *directory,
+static uint32_t load_slices(const struct place *place, const char *directory, int with_states,
     struct manifest *manifest, struct cistern_error *error)
 {
     for (uint32_t index = 0; index < manifest->slice_count; index++) {
@@ -190,7 +190,8 @@ static uint32_t load_slices(const struct place *place, const char *directory,
             path, sizeof path, "%s%s%s", directory, directory[0] == '\0' ? "" : "/", slice->file);
         uint32_t status =
             slice->is_inline ? CISTERN_OK : load_slice_file(place, path, slice, error);
-        if (status == CISTERN_OK && slice->slice.has_states_file && slice->slice.states == NULL) {
+        if (status == CISTERN_OK && with_states && slice->slice.has_states_file &&
+            slice->slice.states == NULL) {
             status = load_states_file(place, &slice->slice, error);
         }
         if (status != CISTERN_OK) {
@@ -200,7 +201,7 @@ static uint32_t load_slices(const struct place *place, const char *directory,
     return CISTERN_OK;
 }
 
-uint32_t checkpoint_load(const struct place *place, const char *directory,
+static uint32_t load(const struct place *place, const char *directory, int with_states,
     const struct catalog_entry *expected, struct manifest *ret_manifest,
     struct cistern_error *error)
 {
@@ -218,7 +219,7 @@ uint32_t checkpoint_load(const struct place *place, const char *directory,
     }
     text_release(&text);
     if (status == CISTERN_OK) {
-        status = load_slices(place, directory, &manifest, error);
+        status = load_slices(place, directory, with_states, &manifest, error);
     }
     if (status != CISTERN_OK) {
         manifest_deinit(&manifest);
@@ -226,6 +227,19 @@ uint32_t checkpoint_load(const struct place *place, const char *directory,
     }
     *ret_manifest = manifest;
     return CISTERN_OK;
+}
+
+uint32_t checkpoint_load(const struct place *place, const char *directory,
+    const struct catalog_entry *expected, struct manifest *ret_manifest,
+    struct cistern_error *error)
+{
+    return load(place, directory, 1, expected, ret_manifest, error);
+}
+
+uint32_t checkpoint_load_bare(
+    const struct place *place, struct manifest *ret_manifest, struct cistern_error *error)
+{
+    return load(place, "", 0, NULL, ret_manifest, error);
 }
 
 uint32_t list_feed_read(void *arg, const char *name, uint64_t offset, struct cistern_bytes into,

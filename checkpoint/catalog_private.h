@@ -43,6 +43,10 @@ void catalog_deinit(struct catalog *catalog);
 CISTERN_MUST_USE uint32_t checkpoint_load(const struct place *place, const char *directory,
     const struct catalog_entry *expected, struct manifest *ret_manifest,
     struct cistern_error *error);
+/* The same of the place itself, without what lies in its data/: states that are a file of their own
+ * stay out. */
+CISTERN_MUST_USE uint32_t checkpoint_load_bare(
+    const struct place *place, struct manifest *ret_manifest, struct cistern_error *error);
 
 /* Feeds list readers from a place; keeps the last file open. */
 struct list_feed {

@@ -80,9 +80,12 @@ uint32_t cistern_restore_files(struct cistern_restore *restore,
             status = emit_text(&rows, restore->manifest.slices[index].file, index, error);
         }
     }
-    return status == CISTERN_OK
-               ? checkpoint_each_file(&restore->place, &restore->manifest, emit_file, &rows, error)
-               : status;
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    return restore->is_bare
+               ? checkpoint_each_named_file(&restore->manifest, emit_file, &rows, error)
+               : checkpoint_each_file(&restore->place, &restore->manifest, emit_file, &rows, error);
 }
 
 /* ---- the checkpoints of a root ---- */
@@ -120,7 +123,25 @@ static void list_one(const struct place *place, const struct catalog_entry *entr
 }
 
 /* Directories under chk/ without a record: attempts that were never published, and retired ones
- * not yet removed. */
+ * not yet removed; or, without a log, nobody knows. */
+static void list_unlisted(const struct place *place, const struct checkpoint_name *name,
+    void (*row)(void *arg, const struct cistern_checkpoint_row *row), void *arg)
+{
+    char directory[NAME_BYTES_MAX];
+    char path[STORE_PATH_BYTES_MAX];
+    uint64_t bytes;
+    checkpoint_name_format(directory, name);
+    if (place_path(place, directory, path, NULL) != CISTERN_OK) {
+        snprintf(path, sizeof path, "%s", directory);
+    }
+    uint32_t has_log = place_size(place, "log", &bytes, NULL) != CISTERN_NOT_FOUND;
+    row(arg, &(struct cistern_checkpoint_row){.checkpoint_id = name->checkpoint_id,
+                 .path = path,
+                 .complete = has_log ? 0 : 2,
+                 .problem = has_log ? "never published, or retired: the commit log does not list it"
+                                    : "there is no commit log to say whether it was published"});
+}
+
 static uint32_t list_unpublished(const struct place *place, const struct catalog *catalog,
     void (*row)(void *arg, const struct cistern_checkpoint_row *row), void *arg,
     struct cistern_error *error)
@@ -138,19 +159,39 @@ static uint32_t list_unpublished(const struct place *place, const struct catalog
                     catalog->entries[index].epoch == name.epoch;
         }
         if (!known) {
-            char directory[NAME_BYTES_MAX];
-            char path[STORE_PATH_BYTES_MAX];
-            checkpoint_name_format(directory, &name);
-            if (place_path(place, directory, path, NULL) != CISTERN_OK) {
-                snprintf(path, sizeof path, "%s", directory);
-            }
-            row(arg,
-                &(struct cistern_checkpoint_row){.checkpoint_id = name.checkpoint_id,
-                    .path = path,
-                    .problem = "never published, or retired: the commit log does not list it"});
+            list_unlisted(place, &name, row, arg);
         }
     }
     place_list_free(entries);
+    return CISTERN_OK;
+}
+
+/* A directory that is a checkpoint itself: a savepoint, or a copy. */
+static uint32_t list_standalone(const struct place *place,
+    void (*row)(void *arg, const struct cistern_checkpoint_row *row), void *arg,
+    struct cistern_error *error)
+{
+    struct manifest manifest = {0};
+    char path[STORE_PATH_BYTES_MAX];
+    uint32_t status = place_path(place, "", path, error);
+    if (status == CISTERN_OK) {
+        status = checkpoint_load_bare(place, &manifest, error);
+    }
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    row(arg,
+        &(struct cistern_checkpoint_row){.checkpoint_id = manifest.checkpoint_id,
+            .path = path,
+            .is_savepoint = manifest.is_savepoint,
+            .complete = manifest.is_savepoint ? 1 : 2,
+            .created_ms = manifest.created_ms,
+            .state_bytes = manifest.state_bytes,
+            .new_bytes = manifest.new_bytes,
+            .problem = manifest.is_savepoint
+                           ? NULL
+                           : "a copy: there is no commit log to say whether it was published"});
+    manifest_deinit(&manifest);
     return CISTERN_OK;
 }
 
@@ -162,8 +203,12 @@ uint32_t cistern_checkpoints_list(struct cistern_io *io, struct cistern_store *s
     struct commit_log log;
     struct catalog catalog;
     struct job job;
+    uint64_t bytes;
     (void)io;
     uint32_t status = job_load(&place, &job, error);
+    if (status == CISTERN_NOT_FOUND && place_size(&place, "MANIFEST", &bytes, NULL) == CISTERN_OK) {
+        return list_standalone(&place, row, arg, error);
+    }
     if (status == CISTERN_NOT_FOUND) {
         return cistern_fail(error, CISTERN_NOT_FOUND, cistern_store_uri(store),
             "no checkpoints here: this is no job's root (no JOB file)");

@@ -397,9 +397,31 @@ static uint32_t write_floor(
     return status;
 }
 
-uint32_t commit_log_trim(struct commit_log *log, uint64_t keep_from, struct cistern_error *error)
+/* By a listing, so that what a trim that was cut short left behind goes too. */
+static uint32_t remove_below(
+    const struct commit_log *log, uint64_t floor, struct cistern_error *error)
 {
     struct place place = place_of(log);
+    struct place_entry *entries;
+    uint32_t status = place_list(&place, "log", &entries, error);
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    for (struct place_entry *entry = entries; entry != NULL && status == CISTERN_OK;
+         entry = entry->next) {
+        uint64_t number;
+        if (log_name_parse(entry->name, &number) && number < floor) {
+            char name[NAME_BYTES_MAX];
+            log_name_format(name, number);
+            status = place_remove(&place, name, error);
+        }
+    }
+    place_list_free(entries);
+    return status;
+}
+
+uint32_t commit_log_trim(struct commit_log *log, uint64_t keep_from, struct cistern_error *error)
+{
     uint64_t floor = log->next_number > LOG_KEPT_MIN ? log->next_number - LOG_KEPT_MIN : 1;
     if (keep_from < floor) {
         floor = keep_from;
@@ -408,11 +430,9 @@ uint32_t commit_log_trim(struct commit_log *log, uint64_t keep_from, struct cist
         return CISTERN_OK;
     }
     uint32_t status = write_floor(log, floor, error);
-    while (status == CISTERN_OK && log->floor < floor) {
-        char name[NAME_BYTES_MAX];
-        log_name_format(name, log->floor);
-        status = place_remove(&place, name, error);
-        log->floor += status == CISTERN_OK;
+    if (status == CISTERN_OK) {
+        log->floor = floor;
+        status = remove_below(log, floor, error);
     }
     return status;
 }

@@ -48,12 +48,29 @@ static json_t *build_job_state(const struct manifest *manifest)
     return pieces;
 }
 
-static json_t *build_slice(const struct manifest_slice *slice, int expand)
+/* The slice's own fields, wherever they stand on disk, and for one in a file of its own which. */
+static json_t *expand_slice(const struct manifest_slice *slice)
+{
+    json_t *object = NULL;
+    int failed = slice_build(&slice->slice, &object, NULL) != CISTERN_OK;
+    if (!failed && !slice->is_inline) {
+        failed |= record_put_text(object, "file", slice->file);
+        failed |=
+            record_put_hex(object, "xxh128", slice->file_hash.bytes, sizeof slice->file_hash.bytes);
+    }
+    if (failed) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+static json_t *build_slice(const struct manifest_slice *slice)
 {
     json_t *object = json_object();
     json_t *body = NULL;
     int failed = 0;
-    if (expand || slice->is_inline) {
+    if (slice->is_inline) {
         failed |= slice_build(&slice->slice, &body, NULL) != CISTERN_OK;
         failed |= json_object_set_new(object, "inline", body);
     }
@@ -82,7 +99,8 @@ static json_t *build_operators(const struct manifest *manifest, int expand)
     failed |= record_put_text(operator, "name", manifest->operator_name);
     failed |= record_put_u64(operator, "parallelism", manifest->slice_count);
     for (uint32_t index = 0; index < manifest->slice_count && !failed; index++) {
-        failed |= json_array_append_new(slices, build_slice(&manifest->slices[index], expand));
+        const struct manifest_slice *slice = &manifest->slices[index];
+        failed |= json_array_append_new(slices, expand ? expand_slice(slice) : build_slice(slice));
     }
     failed |= json_object_set_new(operator, "slices", slices);
     failed |= record_put_text(operator, "uid", manifest->operator_name);

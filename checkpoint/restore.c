@@ -27,12 +27,9 @@ static uint32_t visit_ref(const struct list_ref *ref, uint32_t slice_index, file
     return status;
 }
 
-static uint32_t visit_slice(const struct place *place, const struct slice *slice,
-    uint32_t slice_index, file_visit_fn visit, void *arg, struct cistern_error *error)
+static uint32_t visit_named(const struct slice *slice, uint32_t slice_index, file_visit_fn visit,
+    void *arg, struct cistern_error *error)
 {
-    struct list_feed feed = {.place = place, .file = {.fd = -1}};
-    struct list_merge *merge = NULL;
-    struct part *part = NULL;
     uint32_t status = CISTERN_OK;
     for (uint32_t index = 0; index < slice->list_count && status == CISTERN_OK; index++) {
         status = visit_ref(&slice->lists[index], slice_index, visit, arg, error);
@@ -40,6 +37,26 @@ static uint32_t visit_slice(const struct place *place, const struct slice *slice
     if (status == CISTERN_OK && slice->has_states_file) {
         status = visit_ref(&slice->states_file, slice_index, visit, arg, error);
     }
+    return status;
+}
+
+uint32_t checkpoint_each_named_file(
+    const struct manifest *manifest, file_visit_fn visit, void *arg, struct cistern_error *error)
+{
+    uint32_t status = CISTERN_OK;
+    for (uint32_t index = 0; index < manifest->slice_count && status == CISTERN_OK; index++) {
+        status = visit_named(&manifest->slices[index].slice, index, visit, arg, error);
+    }
+    return status;
+}
+
+static uint32_t visit_slice(const struct place *place, const struct slice *slice,
+    uint32_t slice_index, file_visit_fn visit, void *arg, struct cistern_error *error)
+{
+    struct list_feed feed = {.place = place, .file = {.fd = -1}};
+    struct list_merge *merge = NULL;
+    struct part *part = NULL;
+    uint32_t status = visit_named(slice, slice_index, visit, arg, error);
     if (status == CISTERN_OK) {
         status =
             list_merge_open(list_feed_read, &feed, slice->lists, slice->list_count, &merge, error);
@@ -303,6 +320,26 @@ static uint32_t open_published(
         pointer->root);
 }
 
+/* A savepoint has everything with it; a checkpoint's directory that was copied out of its root has
+ * its files only when data/ was copied into it. */
+static uint32_t open_standalone(struct cistern_restore *restore, struct cistern_error *error)
+{
+    uint64_t bytes;
+    struct cistern_error detail;
+    uint32_t has_data = place_size(&restore->place, "data", &bytes, &detail) != CISTERN_NOT_FOUND;
+    uint32_t status = checkpoint_load_bare(&restore->place, &restore->manifest, error);
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    restore->is_copy = !restore->manifest.is_savepoint;
+    restore->is_bare = restore->is_copy && !has_data;
+    if (restore->is_bare) {
+        return CISTERN_OK;
+    }
+    manifest_deinit(&restore->manifest);
+    return load(restore, NULL, error);
+}
+
 static uint32_t open_path(
     struct cistern_restore *restore, const char *path, struct cistern_error *error)
 {
@@ -316,8 +353,7 @@ static uint32_t open_path(
         return open_published(restore, &pointer, error);
     }
     restore->place = (struct place){.io = restore->io, .directory = pointer.root};
-    memcpy(restore->directory, pointer.directory, sizeof restore->directory);
-    return load(restore, NULL, error);
+    return open_standalone(restore, error);
 }
 
 static int is_id(const char *pointer)
@@ -374,6 +410,8 @@ void cistern_restore_info(
         .slice_count = manifest->slice_count,
         .max_parallelism = manifest->max_parallelism,
         .finished = restore->finished,
+        .complete = restore->is_copy ? 2 : 1,
+        .is_bare = restore->is_bare,
         .path = restore->path,
         .job_state = {manifest->job_state, manifest->job_state_bytes},
         .state_bytes = manifest->state_bytes,

@@ -20,6 +20,8 @@ struct cistern_restore {
     char directory[NAME_BYTES_MAX];  /* inside place: "chk/…"; "" = place itself */
     struct manifest manifest;
     uint32_t finished;
+    uint32_t is_copy; /* of a root's checkpoint directory: no commit log vouches for it */
+    uint32_t is_bare; /* a copy without data/ */
     struct text json;
 };
 /* Calls visit() for each file of the checkpoint, a slice's lists before what they name. ABORTED
@@ -27,6 +29,10 @@ struct cistern_restore {
 typedef uint32_t (*file_visit_fn)(
     void *arg, const struct part *part, uint32_t slice_index, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t checkpoint_each_file(const struct place *place,
+    const struct manifest *manifest, file_visit_fn visit, void *arg, struct cistern_error *error);
+/* The files its slices name themselves, not those their lists name: all there is to know without
+ * data/. */
+CISTERN_MUST_USE uint32_t checkpoint_each_named_file(
     const struct manifest *manifest, file_visit_fn visit, void *arg, struct cistern_error *error);
 
 /* A decoded pointer to a directory on disk: its root and name inside it when it is chk/<name> of

@@ -263,6 +263,11 @@ uint32_t cistern_restore_source(struct cistern_restore *restore,
     struct cistern_key_group_range range, struct cistern_source *ret_source,
     struct cistern_error *error)
 {
+    if (restore->is_bare) {
+        return cistern_fail(error, CISTERN_NOT_FOUND, restore->path,
+            "a copied checkpoint directory without its data files: restore from the root it was "
+            "copied from, or from a savepoint");
+    }
     struct source *source = cistern_allocate_zeroed(1, sizeof *source);
     if (source == NULL || (source->hash = cistern_hash_stream_create()) == NULL) {
         cistern_release(source);

@@ -132,7 +132,13 @@ static int keep_base_lists(struct cistern_upload *upload)
     slice->list_count = upload->base_slice.list_count;
     for (uint32_t index = 0; index < slice->list_count; index++) {
         struct part *file = part_list_find(&upload->base_files, &slice->lists[index].name);
-        if (file == NULL || !take(upload, file, &upload->stored->files)) {
+        if (file == NULL) {
+            upload_fail(upload, cistern_fail(&upload->error, CISTERN_INVALID, NULL,
+                                    "a list of checkpoint %llu, the base, is not among its files",
+                                    (unsigned long long)upload->options.base_checkpoint_id));
+            return 0;
+        }
+        if (!take(upload, file, &upload->stored->files)) {
             return 0;
         }
     }

@@ -24,7 +24,9 @@ struct cistern_restore_options {
     void *arg;
 };
 /* pointer: "latest", a decimal id, or the path of a checkpoint or savepoint directory (store may
- *          then be NULL, io is used).
+ *          then be NULL, io is used). A checkpoint directory that was copied out of its root alone
+ *          opens too: its manifest and slices show, its files count as missing, and a source of it
+ *          is NOT_FOUND.
  * "latest" takes the newest whole one and reports the damaged ones through `skipped`. NOT_FOUND:
  * nothing to restore (the message says what was looked for); CORRUPT; UNSUPPORTED (format
  * version, naming both). Verifies manifest, slices and lists, and that every file is there with
@@ -40,6 +42,10 @@ struct cistern_restore_info {
     uint32_t slice_count;
     uint32_t max_parallelism;
     uint32_t finished; /* the log has a `finish` record for it */
+    /* 1 yes: the commit log lists it, or it is a savepoint; 2 unknown: a copied checkpoint
+     * directory has no commit log */
+    uint32_t complete;
+    uint32_t is_bare; /* a copied directory without its data files: shows, but does not restore */
     char job_name[65];
     char key_group_hash[16];
     char backend[16];              /* of the first slice; "canonical" for savepoints */
@@ -68,7 +74,8 @@ struct cistern_checkpoint_row {
     uint64_t new_bytes;
     const char *problem; /* NULL = whole as far as the manifest tells */
 };
-/* Calls row() for each checkpoint of the root, oldest first. NOT_FOUND: no root here. */
+/* Calls row() for each checkpoint of the root, oldest first; of a savepoint or a copied checkpoint
+ * directory for itself. NOT_FOUND: neither is here. */
 CISTERN_MUST_USE uint32_t cistern_checkpoints_list(struct cistern_io *io,
     struct cistern_store *store, void (*row)(void *arg, const struct cistern_checkpoint_row *row),
     void *arg, struct cistern_error *error);

@@ -3,6 +3,8 @@
 #include "frame_private.h"
 #include "rig.h"
 
+#include "cistern/seg.h"
+
 struct found {
     uint32_t count;
     char path[200];
@@ -156,6 +158,200 @@ static void test_cut_and_missing_files(void **state)
     rig_close(&rig);
 }
 
+/* ---- containers: the place of a wrong byte is told, not only that there is one ---- */
+#define CONTAINER_BYTES_MAX (2u << 20)
+#define CONTAINER_ENTRIES 30000u
+
+struct container {
+    uint8_t *data;
+    uint64_t bytes;
+};
+struct container_snapshot {
+    struct cistern_snapshot base; /* first */
+    const struct container *container;
+    uint64_t offset;
+    uint32_t handed_out;
+};
+
+static void take_output(struct cistern_seg_writer *writer, struct container *container)
+{
+    struct cistern_error error;
+    uint64_t bytes;
+    do {
+        assert_ok(cistern_seg_writer_take(writer,
+                      (struct cistern_bytes){container->data + container->bytes,
+                          CONTAINER_BYTES_MAX - container->bytes},
+                      &bytes, &error),
+            error);
+        container->bytes += bytes;
+    } while (bytes > 0);
+}
+
+static struct container container_build(uint32_t slot)
+{
+    struct container container = {.data = malloc(CONTAINER_BYTES_MAX)};
+    struct cistern_seg_writer_options options = {.role = CISTERN_ROLE_HEAP_BASE,
+        .slot_index = slot,
+        .checkpoint_id = 1,
+        .range = {slot * 64, slot * 64 + 63},
+        .buffer_bytes = 256u << 10};
+    struct cistern_state_descriptor descriptor = {.name = "words", .kind = CISTERN_VALUE};
+    struct cistern_seg_writer *writer;
+    struct cistern_error error;
+    char *text = NULL;
+    assert_non_null(container.data);
+    assert_ok(cistern_seg_writer_create(&options, &writer, &error), error);
+    assert_ok(cistern_descriptor_encode(&descriptor, 1, &text, &error), error);
+    assert_ok(cistern_seg_writer_state(writer, 1, text, &error), error);
+    cistern_release(text);
+    for (uint32_t number = 0; number < CONTAINER_ENTRIES; number++) {
+        uint64_t value = number * 2654435761u;
+        struct cistern_seg_entry entry = {.state_id = 1,
+            .key_group = slot * 64 + number % 64,
+            .key = {&number, sizeof number},
+            .value = {&value, sizeof value}};
+        while (cistern_seg_writer_add(writer, &entry, &error) == CISTERN_BUSY) {
+            take_output(writer, &container);
+        }
+    }
+    assert_ok(cistern_seg_writer_finish(writer, &error), error);
+    take_output(writer, &container);
+    assert_int_equal(cistern_seg_writer_entry_count(writer), CONTAINER_ENTRIES);
+    cistern_seg_writer_destroy(writer);
+    return container;
+}
+
+static uint32_t container_next(
+    struct cistern_snapshot *given, struct cistern_part *part, struct cistern_error *error)
+{
+    struct container_snapshot *snapshot = (struct container_snapshot *)given;
+    (void)error;
+    if (snapshot->handed_out++ > 0) {
+        return CISTERN_NOT_FOUND;
+    }
+    *part = (struct cistern_part){
+        .kind = CISTERN_PART_STREAM, .role = CISTERN_ROLE_HEAP_BASE, .range = {0, 127}};
+    return CISTERN_OK;
+}
+
+static uint32_t container_read(struct cistern_snapshot *given, struct cistern_bytes into,
+    uint64_t *ret_bytes, struct cistern_error *error)
+{
+    struct container_snapshot *snapshot = (struct container_snapshot *)given;
+    uint64_t left = snapshot->container->bytes - snapshot->offset;
+    (void)error;
+    *ret_bytes = left < into.capacity_bytes ? left : into.capacity_bytes;
+    memcpy(into.data, snapshot->container->data + snapshot->offset, *ret_bytes);
+    snapshot->offset += *ret_bytes;
+    return CISTERN_OK;
+}
+
+static void containers_publish(struct rig *rig, const struct container containers[RIG_SLOTS])
+{
+    static const struct cistern_backend_ops ops = {.size = sizeof ops,
+        .name = "heap",
+        .snapshot_next = container_next,
+        .snapshot_read = container_read,
+        .snapshot_release = rig_release};
+    static struct cistern_backend backend = {.ops = &ops};
+    struct cistern_error error;
+    for (uint32_t slot = 0; slot < RIG_SLOTS; slot++) {
+        struct container_snapshot *snapshot = calloc(1, sizeof *snapshot);
+        struct cistern_upload_options options = {.slot_index = slot,
+            .kind = CISTERN_SNAPSHOT_FULL,
+            .checkpoint_id = 1,
+            .range = {slot * 64, slot * 64 + 63},
+            .backend = "heap",
+            .done = rig_done,
+            .arg = rig};
+        assert_non_null(snapshot);
+        snapshot->base.backend = &backend;
+        snapshot->base.checkpoint_id = 1;
+        snapshot->container = &containers[slot];
+        __atomic_add_fetch(&backend.snapshots_in_flight, 1, __ATOMIC_RELAXED);
+        assert_ok(
+            cistern_upload_begin(rig->writer, &snapshot->base, &options, NULL, &error), error);
+    }
+    rig_settle(rig);
+    assert_int_equal(rig->done_count, RIG_SLOTS);
+    assert_ok(rig->statuses[0], rig->error);
+    assert_ok(rig_publish(rig, rig->writer, 1, 0, NULL, &error), error);
+}
+
+static uint32_t container_fetch(
+    void *arg, uint64_t offset, struct cistern_bytes into, struct cistern_error *error)
+{
+    const struct container *container = arg;
+    (void)error;
+    memcpy(into.data, container->data + offset, into.capacity_bytes);
+    return CISTERN_OK;
+}
+
+/* A flip at `at`: the problem's offset lies in the same block (header, payload and padding), and
+ * not behind the byte. */
+static void flip_in_block(struct rig *rig, const char *name, uint64_t at, uint64_t begin)
+{
+    char path[200];
+    snprintf(path, sizeof path, RIG_ROOT "/%s", name);
+    assert_int_equal(sim_disk_flip(rig->disk, path, at, (uint32_t)(at % 8)), 1);
+    assert_int_equal(check(rig, RIG_ROOT, 0).count, 0);
+    struct found found = check(rig, RIG_ROOT, 1);
+    if (found.count != 1 || found.offset < begin || found.offset > at + 64) {
+        print_error("%s: byte %llu: %u problems, the first in %s at %llu\n", name,
+            (unsigned long long)at, found.count, found.path, (unsigned long long)found.offset);
+        fail();
+    }
+    assert_string_equal(found.path, name);
+    assert_string_equal(found.kind, "corrupt");
+    assert_int_equal(sim_disk_flip(rig->disk, path, at, (uint32_t)(at % 8)), 1);
+}
+
+static void test_containers(void **state)
+{
+    (void)state;
+    static const char name[] = "data/e0001/w0002/000001.seg";
+    struct rig rig;
+    struct cistern_seg_reader *reader;
+    struct cistern_seg_info info;
+    struct cistern_error error;
+    struct container containers[RIG_SLOTS] = {container_build(0), container_build(1)};
+    struct container *container = &containers[1];
+    uint64_t seed = test_seed("check_test", 4);
+    uint64_t data_end = 0;
+    rig_open(&rig, 4);
+    containers_publish(&rig, containers);
+    rig_shut(&rig);
+    assert_int_equal(check(&rig, RIG_ROOT, 1).count, 0);
+    assert_ok(cistern_seg_reader_open(
+                  container_fetch, container, container->bytes, "own", &reader, &error),
+        error);
+    cistern_seg_reader_info(reader, &info);
+    assert_true(info.block_count > 4);
+    for (uint32_t index = 0; index < info.block_count; index++) {
+        struct cistern_seg_block_info block;
+        assert_ok(cistern_seg_reader_block(reader, index, &block, &error), error);
+        data_end = block.offset + 48 + block.stored_bytes;
+        flip_in_block(&rig, name, block.offset + test_random(&seed) % 48, block.offset);
+        flip_in_block(&rig, name, block.offset + 48, block.offset);
+        flip_in_block(&rig, name, data_end - 1, block.offset);
+        flip_in_block(
+            &rig, name, block.offset + 48 + test_random(&seed) % block.stored_bytes, block.offset);
+    }
+    cistern_seg_reader_close(reader);
+    for (uint64_t at = 0; at < 64; at += 3) {
+        flip_in_block(&rig, name, at, 0);
+    }
+    for (uint64_t at = data_end; at < container->bytes; at += 1 + test_random(&seed) % 40) {
+        flip_in_block(&rig, name, at, 0); /* padding, index, state table, trailer */
+    }
+    assert_int_equal(check(&rig, RIG_ROOT, 1).count, 0);
+    cut(&rig, RIG_ROOT "/data/e0001/w0002/000001.seg", container->bytes - 1);
+    expect_one(&rig, name, "size", container->bytes - 1);
+    rig_close(&rig);
+    free(containers[0].data);
+    free(containers[1].data);
+}
+
 int main(void)
 {
     frame_use_allocator();
@@ -163,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_every_bit_of_the_text),
         cmocka_unit_test(test_data_bits),
         cmocka_unit_test(test_cut_and_missing_files),
+        cmocka_unit_test(test_containers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
