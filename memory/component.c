@@ -94,6 +94,9 @@ uint32_t cistern_component_open_sized(struct cistern_slot *slot,
     memcpy(component->name, options.name, strlen(options.name) + 1);
     component->reclaim_class = options.reclaim_class;
     component->reclaim_from_any_thread = options.reclaim_from_any_thread;
+    component->is_exclusive = options.is_exclusive;
+    component->may_borrow =
+        options.reclaim_class == CISTERN_RECLAIM_INSTANT && options.reclaim_from_any_thread;
     component->reclaim = options.reclaim;
     component->arg = options.arg;
     status = attach(slot, component, error);
@@ -103,6 +106,43 @@ uint32_t cistern_component_open_sized(struct cistern_slot *slot,
     }
     *ret_component = component;
     return CISTERN_OK;
+}
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* Both by the one caller of an exclusive component: a load and a store. */
+static int stash_take(struct cistern_component *component, uint64_t bytes)
+{
+    uint64_t stash = load(&component->stash);
+    if (bytes > stash) {
+        return 0;
+    }
+    atomic_store_explicit(&component->stash, stash - bytes, memory_order_relaxed);
+    return 1;
+}
+
+static int stash_put(struct cistern_component *component, uint64_t bytes)
+{
+    uint64_t stash = load(&component->stash) + bytes;
+    uint64_t limit = load(&component->slot->quota.limit);
+    if (bytes > COMPONENT_STASH_BYTES || stash > COMPONENT_STASH_BYTES ||
+        stash > limit / COMPONENT_STASH_PART || load(&component->slot->quota.used) > limit) {
+        return 0;
+    }
+    atomic_store_explicit(&component->stash, stash, memory_order_relaxed);
+    return 1;
+}
+
+static void stash_return(struct cistern_component *component)
+{
+    uint64_t stash = load(&component->stash);
+    if (stash > 0) {
+        atomic_store_explicit(&component->stash, 0, memory_order_relaxed);
+        quota_uncharge(&component->slot->quota, stash);
+    }
 }
 
 void cistern_component_close(struct cistern_component *component)
@@ -117,6 +157,7 @@ void cistern_component_close(struct cistern_component *component)
         cistern_sleep_ns(CLOSE_POLL_NS);
     }
     cistern_component_report(component, 0);
+    stash_return(component);
     assert(atomic_load(&component->used) == 0);
     cistern_release(component);
 }
@@ -126,58 +167,85 @@ struct cistern_slot *cistern_component_slot(struct cistern_component *component)
     return component->slot;
 }
 
-static void component_add(struct cistern_component *component, uint64_t bytes, uint64_t slot_used)
+/* Adds to the component's own count, modulo 2^64, and returns it. */
+static uint64_t count_add(struct cistern_component *component, uint64_t change)
 {
-    uint64_t used =
-        atomic_fetch_add_explicit(&component->used, bytes, memory_order_relaxed) + bytes;
+    if (!component->is_exclusive) {
+        return atomic_fetch_add_explicit(&component->used, change, memory_order_relaxed) + change;
+    }
+    uint64_t used = atomic_load_explicit(&component->used, memory_order_relaxed) + change;
+    atomic_store_explicit(&component->used, used, memory_order_relaxed);
+    return used;
+}
+
+static void count_raise(struct cistern_component *component, uint64_t used)
+{
     if (used > atomic_load_explicit(&component->peak, memory_order_relaxed)) {
         counter_raise(&component->peak,
             used + atomic_load_explicit(&component->reported, memory_order_relaxed));
     }
+}
+
+static void component_add(struct cistern_component *component, uint64_t bytes, uint64_t slot_used)
+{
+    count_raise(component, count_add(component, bytes));
     slot_peak_update(component->slot, slot_used);
+}
+
+/* The slot's own word, and in OWNED accounting the ledger of the process. */
+static uint32_t charge_slot(struct cistern_component *component, uint64_t bytes)
+{
+    struct cistern_slot *slot = component->slot;
+    struct cistern_pool *pool = slot->pool;
+    /* The ledger is asked before, not undone after: nobody may see bytes that were never
+     * granted. */
+    if (pool->accounting == CISTERN_ACCOUNTING_OWNED &&
+        (bytes > INT64_MAX || ledger_free(pool) < (int64_t)bytes)) {
+        return CISTERN_LIMIT;
+    }
+    uint64_t used = quota_charge(&slot->quota, bytes, (int)component->may_borrow);
+    if (used == 0) {
+        return CISTERN_LIMIT;
+    }
+    component_add(component, bytes, used);
+    return CISTERN_OK;
 }
 
 uint32_t cistern_component_charge(struct cistern_component *component, uint64_t bytes)
 {
     assert(!reserve_in_callback());
-    struct cistern_slot *slot = component->slot;
-    struct cistern_pool *pool = slot->pool;
-    uint64_t limit = atomic_load_explicit(&slot->limit, memory_order_relaxed);
-    /* The ledger is asked before, not undone after: nobody may see bytes that were never
-     * granted. */
-    if (bytes > limit ||
-        (pool->accounting == CISTERN_ACCOUNTING_OWNED && ledger_free(pool) < (int64_t)bytes)) {
-        atomic_fetch_add_explicit(&component->refusal_count, 1, memory_order_relaxed);
-        return CISTERN_LIMIT;
+    if (bytes == 0) {
+        return CISTERN_OK;
     }
-    uint64_t used = atomic_load_explicit(&slot->used, memory_order_relaxed);
-    do {
-        if (used > limit - bytes) {
-            atomic_fetch_add_explicit(&component->refusal_count, 1, memory_order_relaxed);
-            return CISTERN_LIMIT;
+    if (component->is_exclusive) {
+        if (stash_take(component, bytes)) {
+            count_raise(component, count_add(component, bytes));
+            return CISTERN_OK;
         }
-    } while (!atomic_compare_exchange_weak_explicit(
-        &slot->used, &used, used + bytes, memory_order_acquire, memory_order_relaxed));
-    component_add(component, bytes, used + bytes);
-    return CISTERN_OK;
+        stash_return(component); /* it may be what is missing */
+    }
+    uint32_t status = charge_slot(component, bytes);
+    if (status != CISTERN_OK) {
+        atomic_fetch_add_explicit(&component->refusal_count, 1, memory_order_relaxed);
+    }
+    return status;
 }
 
 void cistern_component_uncharge(struct cistern_component *component, uint64_t bytes)
 {
-    uint64_t held = atomic_fetch_sub_explicit(&component->used, bytes, memory_order_relaxed);
-    assert(held >= bytes);
-    uint64_t used = atomic_fetch_sub_explicit(&component->slot->used, bytes, memory_order_release);
-    assert(used >= bytes);
-    (void)held;
-    (void)used;
+    assert(atomic_load_explicit(&component->used, memory_order_relaxed) >= bytes);
+    assert(quota_load(&component->slot->quota.used) >= bytes);
+    (void)count_add(component, 0 - bytes);
+    if (!component->is_exclusive || !stash_put(component, bytes)) {
+        quota_uncharge(&component->slot->quota, bytes);
+    }
 }
 
 void cistern_component_charge_forced(struct cistern_component *component, uint64_t bytes)
 {
     assert(!reserve_in_callback());
     struct cistern_slot *slot = component->slot;
-    uint64_t used = atomic_fetch_add_explicit(&slot->used, bytes, memory_order_acquire) + bytes;
-    component_add(component, bytes, used);
+    component_add(component, bytes, quota_force(&slot->quota, bytes));
     ledger_admit(slot->pool, slot);
 }
 
@@ -187,7 +255,8 @@ void cistern_component_report(struct cistern_component *component, uint64_t byte
     uint64_t before = atomic_exchange_explicit(&component->reported, bytes, memory_order_relaxed);
     uint64_t change = bytes - before; /* modulo 2^64: a smaller report subtracts */
     atomic_fetch_add_explicit(&slot->reported, change, memory_order_relaxed);
-    uint64_t used = atomic_fetch_add_explicit(&slot->used, change, memory_order_relaxed) + change;
+    uint64_t used =
+        atomic_fetch_add_explicit(&slot->quota.used, change, memory_order_relaxed) + change;
     if (bytes > before) {
         counter_raise(
             &component->peak, bytes + atomic_load_explicit(&component->used, memory_order_relaxed));

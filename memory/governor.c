@@ -203,8 +203,8 @@ static void refresh_guest(struct cistern_pool *pool)
         (int64_t)pool->measure(pool->measure_arg) - (int64_t)pool->resident.measured_baseline;
     int64_t charged = 0;
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
-        charged +=
-            (int64_t)(atomic_load(&pool->slots[i].used) - atomic_load(&pool->slots[i].reported));
+        charged += (int64_t)(atomic_load(&pool->slots[i].quota.used) -
+                             atomic_load(&pool->slots[i].reported));
     }
     atomic_store(&pool->ledger.measured_rest, native > charged ? native - charged : 0);
 }

@@ -34,7 +34,9 @@ static void write_component(struct holder_writer *writer, const struct cistern_s
     memcpy(line->slot, slot->name, sizeof line->slot);
     memcpy(line->component, component->name, sizeof line->component);
     line->reclaim_class = component->reclaim_class;
-    line->used_bytes = atomic_load(&component->used) + atomic_load(&component->reported);
+    line->used_bytes = atomic_load(&component->used) + atomic_load(&component->reported) +
+                       atomic_load(&component->stash);
+    line->lent_bytes = atomic_load(&slot->lent);
     line->limit_bytes = cistern_slot_limit_bytes(slot);
     line->debt_bytes = slot_debt(slot);
     line->peak_bytes = atomic_load(&component->peak);
@@ -59,7 +61,7 @@ static void write_remainder(struct cistern_pool *pool, struct holder_writer *wri
     int64_t reported = 0;
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
         int64_t slot_reported = (int64_t)atomic_load(&pool->slots[i].reported);
-        charged += (int64_t)atomic_load(&pool->slots[i].used) - slot_reported;
+        charged += (int64_t)atomic_load(&pool->slots[i].quota.used) - slot_reported;
         reported += slot_reported;
     }
     struct resident_figures figures;

@@ -6,6 +6,7 @@
 #include "cistern/pool.h"
 #include "governor_private.h"
 #include "ledger_private.h"
+#include "quota_private.h"
 #include "resident_private.h"
 
 #include <pthread.h>
@@ -18,6 +19,10 @@
 #define POOL_SLOT_COUNT_MAX 4096
 #define SLOT_COMPONENT_COUNT_MAX 1024
 #define CACHE_LINE_BYTES 64
+/* What an exclusive component keeps of what it gave back, so that the next charge finds it without
+ * an atomic step: at most this, and at most this part of the slot's limit. */
+#define COMPONENT_STASH_BYTES (64 * KIB)
+#define COMPONENT_STASH_PART 1024
 
 /* Terms of cistern_pool_budget_min(); docs/MEMORY.md gives the reason for each. */
 #define BUDGET_PROCESS_RESERVE_MIN (8 * MIB)
@@ -35,14 +40,18 @@ struct cistern_component {
     char name[POOL_NAME_BYTES];
     uint32_t reclaim_class;
     uint32_t reclaim_from_any_thread;
+    uint32_t is_exclusive;
+    uint32_t may_borrow; /* clean cache that any thread can evict: the slot's loan is for it */
     uint64_t (*reclaim)(void *arg, uint64_t target_bytes, int64_t deadline_ns);
     void *arg;
     uint64_t sequence;              /* order of opening within the slot; Guarded by: pool.lock */
     struct cistern_component *next; /* Guarded by: pool.lock */
     char padding[CACHE_LINE_BYTES];
-    /* Atomic: relaxed; statistics of what the slot's word already decided. */
+    /* Atomic: relaxed; statistics of what the slot's quota already decided. Of an exclusive
+     *         component they change by a load and a store, there being one caller at a time. */
     _Atomic uint64_t used;
     _Atomic uint64_t reported;
+    _Atomic uint64_t stash; /* exclusive: charged at the slot, given back by the owner, kept */
     _Atomic uint64_t peak;
     _Atomic uint64_t refusal_count;
     /* Atomic: set under pool.lock; cleared with release, close waits with acquire */
@@ -56,16 +65,15 @@ struct cistern_slot {
     uint32_t is_open; /* Guarded by: pool.lock */
     uint32_t weight;
     uint32_t component_count; /* Guarded by: pool.lock */
-    uint64_t granted_bytes;   /* limit + debt_max; Guarded by: pool.lock */
+    /* limit + lent + debt_max; Guarded by: pool.lock */
+    uint64_t granted_bytes;
     uint64_t guarantee_bytes;
     uint64_t debt_max;
     uint64_t component_sequence;          /* Guarded by: pool.lock */
     struct cistern_component *components; /* in order of opening; Guarded by: pool.lock */
     char padding[CACHE_LINE_BYTES];
-    /* Atomic: acquire at charge pairs with release at uncharge: pages are gone before they are
-     *         granted */
-    _Atomic uint64_t used;
-    _Atomic uint64_t limit;    /* what voluntary charges may reach */
+    struct quota quota;
+    _Atomic uint64_t lent;     /* part of the limit that is another's loan; Written by: pool.lock */
     _Atomic uint64_t reported; /* the part of `used` that was reported, not charged */
     _Atomic uint64_t peak;
     char padding_after[CACHE_LINE_BYTES];

@@ -30,15 +30,15 @@ void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t in
     } else {
         snprintf(slot->name, sizeof slot->name, "slot %u", index);
     }
-    atomic_store(&slot->limit, limit);
+    atomic_store(&slot->quota.limit, limit);
     atomic_store(&slot->peak, 0);
-    assert(atomic_load(&slot->used) == 0 && atomic_load(&slot->reported) == 0);
+    assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->reported) == 0);
 }
 
 int64_t slot_free(const struct cistern_slot *slot)
 {
-    return (int64_t)atomic_load_explicit(&slot->limit, memory_order_relaxed) -
-           (int64_t)atomic_load_explicit(&slot->used, memory_order_relaxed);
+    return (int64_t)atomic_load_explicit(&slot->quota.limit, memory_order_relaxed) -
+           (int64_t)atomic_load_explicit(&slot->quota.used, memory_order_relaxed);
 }
 
 uint64_t slot_debt(const struct cistern_slot *slot)
@@ -198,9 +198,9 @@ uint32_t cistern_slot_close(struct cistern_slot *slot, struct cistern_error *err
             "%s cannot close: component %s is open and holds %s", slot->name, component->name,
             cistern_size_format(size, held));
     } else {
-        assert(atomic_load(&slot->used) == 0);
+        assert(atomic_load(&slot->quota.used) == 0);
         slot->is_open = 0;
-        atomic_store(&slot->limit, 0);
+        atomic_store(&slot->quota.limit, 0);
         slot->granted_bytes = 0;
     }
     pthread_mutex_unlock(&pool->lock);
@@ -219,10 +219,10 @@ uint32_t cistern_slot_index(const struct cistern_slot *slot)
 
 uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot)
 {
-    return atomic_load_explicit(&slot->limit, memory_order_relaxed);
+    return atomic_load_explicit(&slot->quota.limit, memory_order_relaxed);
 }
 
 uint64_t cistern_slot_used_bytes(const struct cistern_slot *slot)
 {
-    return atomic_load_explicit(&slot->used, memory_order_relaxed);
+    return atomic_load_explicit(&slot->quota.used, memory_order_relaxed);
 }
