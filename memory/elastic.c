@@ -5,6 +5,7 @@
  *          the elastic's own callbacks; two of them are never held at once), ticket_lock (leaf).
  */
 #include "elastic_private.h"
+#include "loan_private.h"
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
@@ -268,49 +269,67 @@ static int evict_step(struct cistern_elastic *elastic, uint64_t missing)
     return target > floor;
 }
 
-static int64_t room_for(struct cistern_elastic *elastic, int slot_too)
+/* Whose room an eviction is for. */
+enum room_scope {
+    ROOM_PROCESS, /* the ledger */
+    ROOM_ELASTIC, /* the ledger and the slot with its loan */
+    ROOM_LOAN,    /* the slot with its loan */
+    ROOM_LIMIT    /* the slot without its loan */
+};
+
+static int64_t room_for(struct cistern_elastic *elastic, enum room_scope scope)
 {
-    return slot_too ? room_of(elastic) : tickets_free(elastic->slot->pool);
+    switch (scope) {
+    case ROOM_PROCESS:
+        return tickets_free(elastic->slot->pool);
+    case ROOM_ELASTIC:
+        return room_of(elastic);
+    case ROOM_LOAN:
+        return slot_free(elastic->slot);
+    case ROOM_LIMIT:
+        break;
+    }
+    return slot_free_own(elastic->slot);
 }
 
 /* One round: evict a step, give warm runs back, and when that did not reach the ledger,
  *            jemalloc's dirty pages: evicted
  * malloc memory stays charged until they are purged. Caller holds elastic.lock. Returns 0 when
  * nothing is left to evict. */
-static int make_room_step(struct cistern_elastic *elastic, int64_t bytes, int slot_too)
+static int make_room_step(struct cistern_elastic *elastic, int64_t bytes, enum room_scope scope)
 {
-    int64_t before = room_for(elastic, slot_too);
+    int64_t before = room_for(elastic, scope);
     uint64_t usage = elastic->options.cache_usage(elastic->options.arg);
     int is_left = evict_step(elastic, (uint64_t)(bytes - before));
     int has_evicted = elastic->options.cache_usage(elastic->options.arg) < usage;
-    if (room_for(elastic, slot_too) < bytes && elastic->options.drain != NULL) {
+    if (room_for(elastic, scope) < bytes && elastic->options.drain != NULL) {
         (void)elastic->options.drain(elastic->options.arg);
     }
-    int64_t room = room_for(elastic, slot_too);
+    int64_t room = room_for(elastic, scope);
     if (room < bytes && (!is_left || room - before < (int64_t)ELASTIC_EVICT_EXTRA / 2)) {
         governor_purge(elastic->slot->pool, has_evicted ? 0 : GOVERNOR_PURGE_SAFE_POINT_GAP_NS);
     }
     return is_left;
 }
 
-/* Evicts until the elastic's own room, or with slot_too == 0 the ledger's, reaches bytes. */
-static int evict_until(struct cistern_elastic *elastic, int64_t bytes, int slot_too)
+/* Evicts until the room reaches bytes. */
+static int evict_until(struct cistern_elastic *elastic, int64_t bytes, enum room_scope scope)
 {
     int is_left = 1;
     ledger_evict_begin();
     for (uint32_t round = 0; round < ELASTIC_EVICT_ROUNDS_MAX && is_left; round++) {
         /* let go between steps: the governor and other threads want it too */
         pthread_mutex_lock(&elastic->lock);
-        if (room_for(elastic, slot_too) < bytes) {
-            is_left = make_room_step(elastic, bytes, slot_too);
+        if (room_for(elastic, scope) < bytes) {
+            is_left = make_room_step(elastic, bytes, scope);
         }
         pthread_mutex_unlock(&elastic->lock);
-        if (room_for(elastic, slot_too) >= bytes) {
+        if (room_for(elastic, scope) >= bytes) {
             break;
         }
     }
     ledger_evict_end();
-    return room_for(elastic, slot_too) >= bytes;
+    return room_for(elastic, scope) >= bytes;
 }
 
 int elastic_set_make_room(struct cistern_pool *pool, struct cistern_elastic *first, uint64_t bytes)
@@ -320,17 +339,41 @@ int elastic_set_make_room(struct cistern_pool *pool, struct cistern_elastic *fir
     uint32_t count = elastic_set_acquire(pool, elastics);
     for (uint32_t i = 0; i < count && !is_room; i++) {
         if (elastics[i] != first) {
-            is_room = evict_until(elastics[i], (int64_t)bytes, 0);
+            is_room = evict_until(elastics[i], (int64_t)bytes, ROOM_PROCESS);
         }
     }
     elastic_set_release(elastics, count);
     return is_room;
 }
 
+void elastic_slot_evict(struct cistern_slot *slot, uint64_t bytes)
+{
+    struct cistern_elastic *elastics[GOVERNOR_ELASTIC_COUNT_MAX];
+    uint32_t count = elastic_set_acquire(slot->pool, elastics);
+    int is_room = 0;
+    for (uint32_t i = 0; i < count && !is_room; i++) {
+        if (elastics[i]->slot == slot) {
+            is_room = bytes > 0 ? evict_until(elastics[i], (int64_t)bytes, ROOM_LIMIT)
+                                : evict_until(elastics[i], 0, ROOM_LOAN);
+        }
+    }
+    elastic_set_release(elastics, count);
+}
+
 int cistern_elastic_ensure(struct cistern_elastic *elastic, uint64_t bytes)
 {
     int64_t wanted = bytes > INT64_MAX ? INT64_MAX : (int64_t)bytes;
-    if (room_of(elastic) >= wanted || evict_until(elastic, wanted, 1)) {
+    if (room_of(elastic) >= wanted) {
+        return 1;
+    }
+    /* what was lent first: an owner that wakes does not evict itself for a borrower */
+    uint64_t short_bytes = (uint64_t)(wanted - room_of(elastic));
+    if (slot_free(elastic->slot) < wanted &&
+        loan_recall(elastic->slot, short_bytes + LOAN_RECALL_AT_ONCE, 0) > 0 &&
+        room_of(elastic) >= wanted) {
+        return 1;
+    }
+    if (evict_until(elastic, wanted, ROOM_ELASTIC)) {
         return 1;
     }
     /* the process is short, not the slot: other caches may have it */

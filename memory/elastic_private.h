@@ -32,6 +32,7 @@ struct cistern_elastic {
     /* Thread: governor only, one tick */
     uint64_t tick_usage;
     int64_t tick_room;
+    int64_t tick_beyond; /* what the process would give beyond what the slot may take */
 };
 
 /* Takes references on every elastic of the pool, so that none closes while it is used; returns
@@ -47,6 +48,10 @@ void elastic_set_drain(struct cistern_pool *pool);
 /* Shrinks caches of the pool until its ledger has `bytes` free or every cache is at its floor;
  * `first` may be NULL. No foreign lock may be held. Returns 1 when there is room. */
 int elastic_set_make_room(struct cistern_pool *pool, struct cistern_elastic *first, uint64_t bytes);
+/* Shrinks the caches of one slot until its own limit (not its loan) has `bytes` free, or with 0
+ * until nothing of it is used beyond limit and loan, or every cache is at its floor. No foreign
+ * lock may be held. */
+void elastic_slot_evict(struct cistern_slot *slot, uint64_t bytes);
 /* Caller holds elastic.lock. */
 void elastic_capacity_set(struct cistern_elastic *elastic, uint64_t bytes);
 void elastic_allowance_set(struct cistern_elastic *elastic, uint64_t bytes);

@@ -1,5 +1,6 @@
 /* governor.c -- see governor_private.h and docs/MEMORY.md, "resident bound". */
 #include "elastic_private.h"
+#include "loan_private.h"
 #include "malloc_hooks_private.h"
 
 #include <assert.h>
@@ -15,6 +16,7 @@
 #define CAPACITY_USAGE_STEP (INT64_C(64) << 10)
 #define ALLOWANCE_ROOM_MIN (INT64_C(4) << 20)
 #define ALLOWANCE_DOWN_STEP (UINT64_C(1) << 20)
+#define FULL_PART 16 /* a cache with less than this part unused asks for more */
 #define PARK_ABOVE_FLOOR (8 * MIB)
 #define SLOT_SLACK_BYTES (512 * KIB)
 
@@ -262,6 +264,28 @@ static void divide(struct cistern_elastic **elastics, uint32_t count, int64_t ro
             slot_free(slot) - (int64_t)(SLOT_SLACK_BYTES + cistern_slot_limit_bytes(slot) / 128);
         slot_room /= (int64_t)count_in_slot(elastics, count, slot);
         elastic->tick_room = share < slot_room ? share : slot_room;
+        elastic->tick_beyond = share - slot_room;
+    }
+}
+
+/* Limits follow need: a full cache whose slot is what stops it gets back what its slot has lent,
+ * or else a loan; what is not used of a loan returns. */
+static void move_limits(struct cistern_pool *pool, struct cistern_elastic *elastic)
+{
+    struct cistern_slot *slot = elastic->slot;
+    uint64_t capacity = atomic_load(&elastic->capacity);
+    int is_full = elastic->tick_usage + capacity / FULL_PART >= capacity;
+    if (is_full && elastic->tick_beyond > (int64_t)LOAN_PIECE_MIN) {
+        uint64_t bytes = (uint64_t)elastic->tick_beyond;
+        bytes = bytes < LOAN_RECALL_AT_ONCE ? bytes : LOAN_RECALL_AT_ONCE;
+        if (loan_recall(slot, bytes, 0) == 0) {
+            (void)loan_borrow(slot, bytes);
+        }
+    } else if (!is_full && pool->governor.tick_count % GOVERNOR_RETURN_TICKS == 0) {
+        int64_t unused = slot_free(slot) - (int64_t)LOAN_RECALL_AT_ONCE;
+        if (unused > 0) {
+            (void)loan_return(slot, (uint64_t)unused);
+        }
     }
 }
 
@@ -298,6 +322,9 @@ static void resize_allowance(struct cistern_elastic *elastic)
     uint64_t unused_min = capacity / 16 < ELASTIC_EVICT_STEP ? ELASTIC_EVICT_STEP : capacity / 16;
     uint64_t least = elastic->options.write_buffer_bytes_min;
     uint64_t most = elastic->options.write_buffer_bytes_max;
+    uint64_t limit = cistern_slot_limit_bytes(elastic->slot) / 4 * 3; /* it may have shrunk */
+    most = most < limit ? most : limit;
+    least = least < most ? least : most;
     uint64_t want = allowance;
     if (elastic->tick_usage + unused_min < capacity) {
         if (elastic->tick_room > ALLOWANCE_ROOM_MIN) {
@@ -364,6 +391,9 @@ void governor_tick(struct cistern_pool *pool)
     uint32_t count = elastic_set_acquire(pool, elastics);
     if (count > 0) {
         divide(elastics, count, room);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        move_limits(pool, elastics[i]);
     }
     for (uint32_t i = 0; i < count; i++) {
         serve(pool, elastics[i]);

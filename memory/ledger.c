@@ -31,11 +31,16 @@ int64_t ledger_slack(uint64_t budget_bytes)
     return (int64_t)(MIB + budget_bytes / 128);
 }
 
+void ledger_limit_set(struct cistern_pool *pool, int64_t bytes)
+{
+    atomic_store(&pool->ledger.limit, bytes);
+    atomic_store(&pool->ledger.kick, bytes - ledger_slack(pool->budget_bytes) / 2);
+}
+
 void ledger_init(struct cistern_pool *pool)
 {
     struct ledger *ledger = &pool->ledger;
-    atomic_store(&ledger->limit, (int64_t)pool->budget_bytes);
-    atomic_store(&ledger->kick, (int64_t)pool->budget_bytes - ledger_slack(pool->budget_bytes) / 2);
+    ledger_limit_set(pool, (int64_t)pool->budget_bytes);
     atomic_store(
         &ledger->fixed, pool->accounting == CISTERN_ACCOUNTING_OWNED ? LEDGER_FIXED_BYTES : 0);
 }

@@ -44,6 +44,8 @@ struct ledger {
 };
 
 void ledger_init(struct cistern_pool *pool);
+/* Until the governor's next look. */
+void ledger_limit_set(struct cistern_pool *pool, int64_t bytes);
 /* What is kept free of every budget for what happens between two looks: 1 MiB + budget / 128. */
 int64_t ledger_slack(uint64_t budget_bytes);
 int64_t ledger_used(const struct cistern_pool *pool);

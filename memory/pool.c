@@ -12,7 +12,6 @@
 #define POOL_PAGE_BYTES_DEFAULT (32 * KIB)
 #define POOL_PAGE_BYTES_MIN (4 * KIB)
 #define POOL_PAGE_BYTES_MAX (1024 * MIB)
-#define POOL_BUDGET_BYTES_MAX (UINT64_C(1) << 46) /* what 47 bits of addresses can reserve twice */
 
 static uint64_t slot_min(uint32_t state_count)
 {
@@ -26,12 +25,23 @@ uint64_t cistern_pool_budget_min(uint32_t slot_count, uint32_t state_count)
     return BUDGET_PROCESS_RESERVE_MIN + slot_count * slot_min(state_count);
 }
 
+uint64_t pool_process_reserve(uint64_t budget_bytes)
+{
+    uint64_t share = budget_bytes / 16;
+    return share < BUDGET_PROCESS_RESERVE_MIN ? BUDGET_PROCESS_RESERVE_MIN : share;
+}
+
+uint64_t pool_process_limit(uint64_t budget_bytes, uint64_t reserve_bytes)
+{
+    uint64_t kept = (uint64_t)(ledger_slack(budget_bytes) + LEDGER_FIXED_BYTES);
+    uint64_t half = reserve_bytes / 2;
+    return reserve_bytes - (kept < half ? kept : half);
+}
+
 static void options_default(struct cistern_pool_options *options)
 {
     if (options->process_reserve_bytes == 0) {
-        uint64_t share = options->budget_bytes / 16;
-        options->process_reserve_bytes =
-            share < BUDGET_PROCESS_RESERVE_MIN ? BUDGET_PROCESS_RESERVE_MIN : share;
+        options->process_reserve_bytes = pool_process_reserve(options->budget_bytes);
     }
     if (options->page_bytes == 0) {
         options->page_bytes = POOL_PAGE_BYTES_DEFAULT;
@@ -127,15 +137,6 @@ static uint32_t options_check(
     return status != CISTERN_OK ? status : budget_check(options, error);
 }
 
-/* What the process slot may charge: the reserve without the parts that nobody charges (ledger
- * slack, fixed part). */
-static uint64_t process_limit(const struct cistern_pool *pool)
-{
-    uint64_t kept = (uint64_t)(ledger_slack(pool->budget_bytes) + LEDGER_FIXED_BYTES);
-    uint64_t half = pool->process_reserve_bytes / 2;
-    return pool->process_reserve_bytes - (kept < half ? kept : half);
-}
-
 static void pool_fill(struct cistern_pool *pool, const struct cistern_pool_options *options)
 {
     pool->budget_bytes = options->budget_bytes;
@@ -148,8 +149,10 @@ static void pool_fill(struct cistern_pool *pool, const struct cistern_pool_optio
     pool->measure = options->accounting == CISTERN_ACCOUNTING_GUEST ? options->measure : NULL;
     pool->measure_arg = options->measure_arg;
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
-        slot_init(&pool->slots[i], pool, i, i == 0 ? process_limit(pool) : 0, 0);
+        slot_init(&pool->slots[i], pool, i, 0, 0);
     }
+    atomic_store(&pool->slots[0].quota.limit,
+        pool_process_limit(options->budget_bytes, options->process_reserve_bytes));
     pool->slots[0].is_open = 1;
     ledger_init(pool);
 }

@@ -24,6 +24,8 @@
 #define COMPONENT_STASH_BYTES (64 * KIB)
 #define COMPONENT_STASH_PART 1024
 
+#define POOL_BUDGET_BYTES_MAX (UINT64_C(1) << 46) /* what 47 bits of addresses can reserve twice */
+
 /* Terms of cistern_pool_budget_min(); docs/MEMORY.md gives the reason for each. */
 #define BUDGET_PROCESS_RESERVE_MIN (8 * MIB)
 #define BUDGET_DEBT_MIN (512 * KIB)
@@ -62,7 +64,8 @@ struct cistern_slot {
     struct cistern_pool *pool;
     char name[POOL_NAME_BYTES];
     uint32_t index;
-    uint32_t is_open; /* Guarded by: pool.lock */
+    uint32_t is_open;    /* Guarded by: pool.lock */
+    uint32_t is_closing; /* neither lends nor borrows; Guarded by: pool.lock */
     uint32_t weight;
     uint32_t component_count; /* Guarded by: pool.lock */
     /* limit + lent + debt_max; Guarded by: pool.lock */
@@ -73,15 +76,17 @@ struct cistern_slot {
     struct cistern_component *components; /* in order of opening; Guarded by: pool.lock */
     char padding[CACHE_LINE_BYTES];
     struct quota quota;
-    _Atomic uint64_t lent;     /* part of the limit that is another's loan; Written by: pool.lock */
-    _Atomic uint64_t reported; /* the part of `used` that was reported, not charged */
+    _Atomic uint64_t lent;       /* part of the limit that is another's loan; under pool.lock */
+    _Atomic int64_t recalled_ns; /* when the owner last asked for it back; 0 = never */
+    _Atomic uint64_t reported;   /* the part of `used` that was reported, not charged */
     _Atomic uint64_t peak;
     char padding_after[CACHE_LINE_BYTES];
 };
 
 struct cistern_pool {
-    uint64_t budget_bytes;
-    uint64_t process_reserve_bytes;
+    _Atomic uint64_t budget_bytes;  /* Written by: resize, under pool.lock */
+    uint64_t process_reserve_bytes; /* Guarded by: pool.lock once the pool is handed out */
+    uint32_t is_resizing;           /* Guarded by: pool.lock */
     uint64_t page_bytes;
     uint32_t slot_count_max;
     uint32_t accounting;
@@ -100,11 +105,15 @@ struct cistern_pool {
 /* Caller holds no lock. Sets a slot's words; granted = limit + debt_max. */
 void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t index, uint64_t limit,
     uint64_t debt_max);
-/* used - limit when positive. */
+/* The reserve of a budget when the options give none; and what the process slot may charge of a
+ * reserve: without the parts that nobody charges (ledger slack, fixed part). */
+uint64_t pool_process_reserve(uint64_t budget_bytes);
+uint64_t pool_process_limit(uint64_t budget_bytes, uint64_t reserve_bytes);
+/* What is used beyond limit and loan. */
 uint64_t slot_debt(const struct cistern_slot *slot);
-int64_t slot_free(const struct cistern_slot *slot); /* limit - used; negative: debt */
-/* Whether a voluntary charge of `bytes` would be granted now. */
-int slot_has_room(const struct cistern_slot *slot, uint64_t bytes);
+int64_t slot_free(const struct cistern_slot *slot); /* limit + loan - used; negative: debt */
+/* Of the limit alone, for what may not fill a loan. */
+int64_t slot_free_own(const struct cistern_slot *slot);
 /* Records a new high of the slot (and through it of the pool). */
 void slot_peak_update(struct cistern_slot *slot, uint64_t used);
 void counter_raise(_Atomic uint64_t *counter, uint64_t value);

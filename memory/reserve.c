@@ -10,6 +10,8 @@
 #include "cistern/error.h"
 #include "cistern/size.h"
 #include "elastic_private.h"
+#include "loan_private.h"
+#include "reserve_private.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -61,11 +63,27 @@ static uint64_t ask_holder(
     return freed;
 }
 
+/* What the slot alone leaves this component. */
+static int64_t room_in_slot(const struct cistern_component *component)
+{
+    return component->may_borrow ? slot_free(component->slot) : slot_free_own(component->slot);
+}
+
+/* Whether a voluntary charge of `bytes` would be granted now. */
+static int has_room(const struct cistern_component *component, uint64_t bytes)
+{
+    const struct cistern_pool *pool = component->slot->pool;
+    int64_t wanted = bytes > INT64_MAX ? INT64_MAX : (int64_t)bytes;
+    return room_in_slot(component) >= wanted &&
+           (pool->accounting != CISTERN_ACCOUNTING_OWNED || ledger_free(pool) >= wanted);
+}
+
 /* How many bytes are missing before `bytes` fit: of the slot, or of the ledger when that is what
  * is short. */
-static uint64_t missing_bytes(const struct cistern_slot *slot, uint64_t bytes)
+static uint64_t missing_bytes(const struct cistern_component *component, uint64_t bytes)
 {
-    int64_t free_bytes = slot_free(slot);
+    const struct cistern_slot *slot = component->slot;
+    int64_t free_bytes = room_in_slot(component);
     if (slot->pool->accounting == CISTERN_ACCOUNTING_OWNED) {
         int64_t ledger_bytes = ledger_free(slot->pool);
         free_bytes = ledger_bytes < free_bytes ? ledger_bytes : free_bytes;
@@ -77,49 +95,98 @@ static uint64_t missing_bytes(const struct cistern_slot *slot, uint64_t bytes)
 }
 
 static uint64_t ask_slot(struct cistern_slot *slot, uint32_t reclaim_class,
-    struct cistern_slot *for_slot, uint64_t bytes, int64_t deadline_ns)
+    const struct cistern_component *for_component, uint64_t bytes, int64_t deadline_ns)
 {
     uint64_t freed = 0;
     uint64_t sequence = 0;
-    while (!slot_has_room(for_slot, bytes)) {
+    while (!has_room(for_component, bytes)) {
         struct cistern_component *holder =
-            next_holder(slot, reclaim_class, &sequence, slot != for_slot);
+            next_holder(slot, reclaim_class, &sequence, slot != for_component->slot);
         if (holder == NULL) {
             break;
         }
-        freed += ask_holder(holder, missing_bytes(for_slot, bytes), deadline_ns);
+        freed += ask_holder(holder, missing_bytes(for_component, bytes), deadline_ns);
     }
     return freed;
 }
 
-/* Bytes of another slot help only when the process as a whole is short: the limits of slots are
- * not lent here. */
-static uint64_t ask_others(
+static uint64_t ask_any_thread(
     struct cistern_slot *slot, uint32_t reclaim_class, uint64_t bytes, int64_t deadline_ns)
 {
-    struct cistern_pool *pool = slot->pool;
     uint64_t freed = 0;
-    if (pool->accounting != CISTERN_ACCOUNTING_OWNED || slot_free(slot) < (int64_t)bytes) {
+    uint64_t sequence = 0;
+    while (freed < bytes) {
+        struct cistern_component *holder = next_holder(slot, reclaim_class, &sequence, 1);
+        if (holder == NULL) {
+            break;
+        }
+        freed += ask_holder(holder, bytes - freed, deadline_ns);
+    }
+    return freed;
+}
+
+uint64_t reserve_evict(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns)
+{
+    return ask_any_thread(slot, CISTERN_RECLAIM_INSTANT, bytes, deadline_ns);
+}
+
+uint64_t reserve_write_out(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns)
+{
+    return ask_any_thread(slot, CISTERN_RECLAIM_WITH_IO, bytes, deadline_ns);
+}
+
+/* Bytes of another slot help only when the process as a whole is short: limits move by loans. */
+static uint64_t ask_others(const struct cistern_component *component, uint32_t reclaim_class,
+    uint64_t bytes, int64_t deadline_ns)
+{
+    struct cistern_pool *pool = component->slot->pool;
+    uint64_t freed = 0;
+    if (pool->accounting != CISTERN_ACCOUNTING_OWNED || room_in_slot(component) < (int64_t)bytes) {
         return 0;
     }
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
-        if (&pool->slots[i] != slot) {
-            freed += ask_slot(&pool->slots[i], reclaim_class, slot, bytes, deadline_ns);
+        if (&pool->slots[i] != component->slot) {
+            freed += ask_slot(&pool->slots[i], reclaim_class, component, bytes, deadline_ns);
         }
     }
     return freed;
 }
 
-/* One ladder: own clean cache, own state by I/O, then what the rest of the process can give from
- *             any thread. */
-static uint64_t climb(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns)
+/* What the slot lent, back; or for what may fill a loan, a loan. Returns the bytes moved. */
+static uint64_t move_limits(
+    const struct cistern_component *component, uint64_t bytes, int64_t deadline_ns)
 {
-    uint64_t freed = ask_slot(slot, CISTERN_RECLAIM_INSTANT, slot, bytes, deadline_ns);
-    freed += ask_slot(slot, CISTERN_RECLAIM_WITH_IO, slot, bytes, deadline_ns);
-    freed += ask_others(slot, CISTERN_RECLAIM_INSTANT, bytes, deadline_ns);
-    freed += ask_others(slot, CISTERN_RECLAIM_WITH_IO, bytes, deadline_ns);
-    if (slot->pool->accounting == CISTERN_ACCOUNTING_OWNED && !slot_has_room(slot, bytes) &&
-        slot_free(slot) >= (int64_t)bytes) {
+    struct cistern_slot *slot = component->slot;
+    int64_t room = room_in_slot(component);
+    if (room >= (int64_t)bytes) {
+        return 0;
+    }
+    uint64_t missing = bytes + (uint64_t)-room;
+    uint64_t moved = loan_recall(slot, missing + LOAN_RECALL_AT_ONCE, deadline_ns);
+    if (component->may_borrow && room_in_slot(component) < (int64_t)bytes) {
+        moved += loan_borrow(slot, missing);
+    }
+    return moved;
+}
+
+/* One ladder: what was lent (or a loan, for clean cache), own clean cache, own state by I/O, then
+ *             what the rest of the process can give from any thread. */
+static uint64_t climb(
+    const struct cistern_component *component, uint64_t bytes, int64_t deadline_ns)
+{
+    struct cistern_slot *slot = component->slot;
+    uint64_t freed = move_limits(component, bytes, deadline_ns);
+    freed += ask_slot(slot, CISTERN_RECLAIM_INSTANT, component, bytes, deadline_ns);
+    if (room_in_slot(component) < (int64_t)bytes) {
+        int64_t before = slot_free_own(slot);
+        elastic_slot_evict(slot, bytes);
+        freed += slot_free_own(slot) > before ? (uint64_t)(slot_free_own(slot) - before) : 0;
+    }
+    freed += ask_slot(slot, CISTERN_RECLAIM_WITH_IO, component, bytes, deadline_ns);
+    freed += ask_others(component, CISTERN_RECLAIM_INSTANT, bytes, deadline_ns);
+    freed += ask_others(component, CISTERN_RECLAIM_WITH_IO, bytes, deadline_ns);
+    if (slot->pool->accounting == CISTERN_ACCOUNTING_OWNED && !has_room(component, bytes) &&
+        room_in_slot(component) >= (int64_t)bytes) {
         governor_purge(slot->pool, 0);
         (void)elastic_set_make_room(slot->pool, NULL, bytes);
     }
@@ -197,7 +264,7 @@ static uint32_t refuse(struct cistern_component *component, uint64_t bytes, uint
     char wanted[16];
     char missing[16];
     char limit[16];
-    uint64_t missing_count = missing_bytes(slot, bytes);
+    uint64_t missing_count = missing_bytes(component, bytes);
     format_holders(slot, holders, sizeof holders);
     char object[sizeof error->object];
     snprintf(object, sizeof object, "%s, component %s", slot->name, component->name);
@@ -216,15 +283,16 @@ uint32_t cistern_component_reserve(struct cistern_component *component, uint64_t
 {
     assert(!reserve_in_callback());
     struct cistern_slot *slot = component->slot;
-    if (bytes > cistern_slot_limit_bytes(slot)) {
+    uint64_t most = cistern_slot_limit_bytes(slot) + cistern_slot_lent_bytes(slot);
+    if (bytes > most && !(component->may_borrow && bytes <= slot->pool->budget_bytes)) {
         return refuse(component, bytes, CISTERN_LIMIT, error);
     }
     for (uint32_t round = 0; round < RESERVE_ROUNDS_MAX; round++) {
-        if (slot_has_room(slot, bytes)) {
+        if (has_room(component, bytes)) {
             return CISTERN_OK;
         }
-        uint64_t freed = climb(slot, bytes, deadline_ns);
-        if (slot_has_room(slot, bytes)) {
+        uint64_t freed = climb(component, bytes, deadline_ns);
+        if (has_room(component, bytes)) {
             return CISTERN_OK;
         }
         if (deadline_ns == 0 && (freed == 0 || round + 1 == RESERVE_ROUNDS_AT_ONCE)) {

@@ -1,12 +1,16 @@
 /* slot.c -- a slot is one word that is compared with one limit; everything else here moves
  * limits under pool.lock. */
+#include "cistern/clock.h"
 #include "cistern/error.h"
 #include "cistern/size.h"
 #include "elastic_private.h"
+#include "loan_private.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+
+#define CLOSE_RECALL_NS INT64_C(1000000000)
 
 /* A slot that is all debt could charge nothing: the default takes at most a quarter of a small
  * limit. */
@@ -35,25 +39,22 @@ void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t in
     assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->reported) == 0);
 }
 
-int64_t slot_free(const struct cistern_slot *slot)
+int64_t slot_free_own(const struct cistern_slot *slot)
 {
     return (int64_t)atomic_load_explicit(&slot->quota.limit, memory_order_relaxed) -
            (int64_t)atomic_load_explicit(&slot->quota.used, memory_order_relaxed);
+}
+
+int64_t slot_free(const struct cistern_slot *slot)
+{
+    return slot_free_own(slot) +
+           (int64_t)atomic_load_explicit(&slot->quota.loan, memory_order_relaxed);
 }
 
 uint64_t slot_debt(const struct cistern_slot *slot)
 {
     int64_t free_bytes = slot_free(slot);
     return free_bytes < 0 ? (uint64_t)-free_bytes : 0;
-}
-
-int slot_has_room(const struct cistern_slot *slot, uint64_t bytes)
-{
-    int64_t wanted = bytes > INT64_MAX ? INT64_MAX : (int64_t)bytes;
-    if (slot_free(slot) < wanted) {
-        return 0;
-    }
-    return slot->pool->accounting != CISTERN_ACCOUNTING_OWNED || ledger_free(slot->pool) >= wanted;
 }
 
 void counter_raise(_Atomic uint64_t *counter, uint64_t value)
@@ -131,6 +132,10 @@ static struct cistern_slot *find_closed(struct cistern_pool *pool)
 static uint32_t grant(struct cistern_pool *pool, const struct cistern_slot_options *options,
     struct cistern_slot **ret_slot, struct cistern_error *error)
 {
+    if (pool->is_resizing) {
+        return cistern_fail(error, CISTERN_BUSY, "budget_bytes",
+            "the pool is being resized; open the slot after that");
+    }
     struct cistern_slot *slot = find_closed(pool);
     if (slot == NULL) {
         return cistern_fail(error, CISTERN_LIMIT, "slot_count_max",
@@ -180,25 +185,48 @@ uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
     return status;
 }
 
+/* Caller holds pool.lock. What stands in the way of closing. */
+static uint32_t check_idle(struct cistern_slot *slot, struct cistern_error *error)
+{
+    char size[16];
+    const struct cistern_component *component = slot->components;
+    if (elastic_set_serves(slot)) {
+        return cistern_fail(error, CISTERN_BUSY, slot->name,
+            "%s cannot close: an elastic of it is open", slot->name);
+    }
+    if (component != NULL) {
+        uint64_t held = atomic_load(&component->used) + atomic_load(&component->reported);
+        return cistern_fail(error, CISTERN_BUSY, slot->name,
+            "%s cannot close: component %s is open and holds %s", slot->name, component->name,
+            cistern_size_format(size, held));
+    }
+    return CISTERN_OK;
+}
+
 uint32_t cistern_slot_close(struct cistern_slot *slot, struct cistern_error *error)
 {
     assert(slot != NULL && slot->index != 0);
     struct cistern_pool *pool = slot->pool;
-    uint32_t status = CISTERN_OK;
     pthread_mutex_lock(&pool->lock);
     assert(slot->is_open);
-    const struct cistern_component *component = slot->components;
-    if (elastic_set_serves(slot)) {
-        status = cistern_fail(error, CISTERN_BUSY, slot->name,
-            "%s cannot close: an elastic of it is open", slot->name);
-    } else if (component != NULL) {
+    uint32_t status = check_idle(slot, error);
+    slot->is_closing = status == CISTERN_OK;
+    pthread_mutex_unlock(&pool->lock);
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    (void)loan_return(slot, UINT64_MAX);
+    (void)loan_recall(slot, UINT64_MAX, cistern_now_ns() + CLOSE_RECALL_NS);
+    pthread_mutex_lock(&pool->lock);
+    uint64_t lent = atomic_load(&slot->lent);
+    slot->is_closing = 0;
+    if (lent > 0) {
         char size[16];
-        uint64_t held = atomic_load(&component->used) + atomic_load(&component->reported);
         status = cistern_fail(error, CISTERN_BUSY, slot->name,
-            "%s cannot close: component %s is open and holds %s", slot->name, component->name,
-            cistern_size_format(size, held));
+            "%s cannot close: %s that it lent are pinned in other slots' caches", slot->name,
+            cistern_size_format(size, lent));
     } else {
-        assert(atomic_load(&slot->quota.used) == 0);
+        assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->quota.loan) == 0);
         slot->is_open = 0;
         atomic_store(&slot->quota.limit, 0);
         slot->granted_bytes = 0;
@@ -220,6 +248,16 @@ uint32_t cistern_slot_index(const struct cistern_slot *slot)
 uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot)
 {
     return atomic_load_explicit(&slot->quota.limit, memory_order_relaxed);
+}
+
+uint64_t cistern_slot_loan_bytes(const struct cistern_slot *slot)
+{
+    return atomic_load_explicit(&slot->quota.loan, memory_order_relaxed);
+}
+
+uint64_t cistern_slot_lent_bytes(const struct cistern_slot *slot)
+{
+    return atomic_load_explicit(&slot->lent, memory_order_relaxed);
 }
 
 uint64_t cistern_slot_used_bytes(const struct cistern_slot *slot)

@@ -72,6 +72,17 @@ CISTERN_MUST_USE uint32_t cistern_pool_create_sized(const struct cistern_pool_op
 /* BUSY: a slot is still open; the message names it. NULL is fine. */
 CISTERN_MUST_USE uint32_t cistern_pool_destroy(
     struct cistern_pool *pool, struct cistern_error *error);
+/* Gives a pool that is in use another budget; each slot keeps its share. Growing is at once.
+ * Shrinking lowers every limit, evicts what any thread can evict, and waits for the owners to give
+ * the rest back (their next charges are refused) until deadline_ns (absolute cistern_now_ns(); 0 =
+ * one pass). Whole or not at all: after anything but OK the old budget and limits are in force.
+ * ret_reached_bytes (may be NULL): the budget that could have been reached; after OK budget_bytes.
+ * Loans between slots end. Threads: any; no reclaim callback may call it. The least size of RocksDB
+ * and heap slots stays that of cistern_pool_budget_min().
+ * LIMIT (deadline 0), TIMEOUT: something is held; the message names the slot, its largest holder
+ * and how far it got. INVALID: below the minimum. BUSY: another resize is going on. */
+CISTERN_MUST_USE uint32_t cistern_pool_resize(struct cistern_pool *pool, uint64_t budget_bytes,
+    int64_t deadline_ns, uint64_t *ret_reached_bytes, struct cistern_error *error);
 uint64_t cistern_pool_page_bytes(const struct cistern_pool *pool); /* the option, or its default */
 uint32_t cistern_pool_huge_pages(const struct cistern_pool *pool); /* the option */
 
@@ -83,7 +94,8 @@ struct cistern_slot_options {
     uint32_t weight; /* 0 = 1 */
     uint32_t reserved;
 };
-/* LIMIT: slot_count_max slots are open, or the sum of limits would pass the budget. */
+/* LIMIT: slot_count_max slots are open, or the sum of limits would pass the budget. BUSY: the pool
+ * is being resized. */
 CISTERN_MUST_USE uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
     const struct cistern_slot_options *options, uint64_t options_bytes,
     struct cistern_slot **ret_slot, struct cistern_error *error);
@@ -100,8 +112,12 @@ struct cistern_slot *cistern_pool_process_slot(struct cistern_pool *pool);
 struct cistern_pool *cistern_slot_pool(struct cistern_slot *slot);
 /* 0 = process slot, 1.. = the host's slots */
 uint32_t cistern_slot_index(const struct cistern_slot *slot);
-/* What voluntary charges may reach: limit_bytes of the options without debt_max_bytes. */
+/* What voluntary charges may reach now: limit_bytes of the options without debt_max_bytes, less
+ * what is lent. */
 uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot);
+/* What other slots lent this one, for clean cache that any thread can evict; and what it lent. */
+uint64_t cistern_slot_loan_bytes(const struct cistern_slot *slot);
+uint64_t cistern_slot_lent_bytes(const struct cistern_slot *slot);
 uint64_t cistern_slot_used_bytes(const struct cistern_slot *slot);
 
 /* A component is a line of the account: who, which class, how to get bytes back. */

@@ -1,0 +1,352 @@
+/*
+ * resize.c -- another budget for a pool that is in use: whole, or not at all.
+ *
+ * Each slot keeps its share. Growing is a raise of limits. Shrinking first lowers every limit, so
+ * that nothing new is admitted above the new shares; then it waits, evicting, until nothing is used
+ * above them either; then the budget is the new one. When that cannot be reached the old limits
+ * come back: nothing was refused for good, and nothing was lost.
+ */
+#include "cistern/clock.h"
+#include "cistern/error.h"
+#include "cistern/size.h"
+#include "elastic_private.h"
+#include "loan_private.h"
+#include "reserve_private.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PAUSE_NS INT64_C(1000000)
+#define ROUNDS_MAX 600000 /* ten minutes of pauses: a host clock that stands still ends too */
+
+/* The new shares, computed under pool.lock and applied or dropped as one. */
+struct resize {
+    struct cistern_pool *pool;
+    uint64_t budget_before;
+    uint64_t budget;
+    uint64_t reserve_before;
+    uint64_t reserve;
+};
+
+static uint64_t scaled(uint64_t bytes, uint64_t part, uint64_t whole)
+{
+    return (uint64_t)((unsigned __int128)bytes * part / whole);
+}
+
+/* What a slot that was granted `bytes` has under the new budget. */
+static uint64_t share_of(const struct resize *resize, uint64_t bytes)
+{
+    return scaled(
+        bytes, resize->budget - resize->reserve, resize->budget_before - resize->reserve_before);
+}
+
+/* The limit of a slot without loans, before and after. */
+static uint64_t limit_after(const struct resize *resize, const struct cistern_slot *slot)
+{
+    if (slot->index == 0) {
+        return pool_process_limit(resize->budget, resize->reserve);
+    }
+    return share_of(resize, slot->granted_bytes) - share_of(resize, slot->debt_max);
+}
+
+static uint64_t limit_before(const struct resize *resize, const struct cistern_slot *slot)
+{
+    return slot->index == 0 ? pool_process_limit(resize->budget_before, resize->reserve_before)
+                            : slot->granted_bytes - slot->debt_max;
+}
+
+static uint32_t budget_check(
+    const struct cistern_pool *pool, uint64_t budget, uint64_t reserve, struct cistern_error *error)
+{
+    uint64_t least = cistern_pool_budget_min(pool->slot_count_max, 1);
+    least = least < reserve ? reserve + (least - BUDGET_PROCESS_RESERVE_MIN) : least;
+    if (budget >= least && budget <= POOL_BUDGET_BYTES_MAX) {
+        return CISTERN_OK;
+    }
+    char given[16];
+    char bound[16];
+    return cistern_fail(error, CISTERN_INVALID, "budget_bytes",
+        budget < least ? "a budget of %s is too small: %u slot(s) need at least %s"
+                       : "a budget of %s for %u slot(s) is more than %s",
+        cistern_size_format(given, budget), pool->slot_count_max,
+        cistern_size_format(bound, budget < least ? least : POOL_BUDGET_BYTES_MAX));
+}
+
+/* One resize at a time; none lends meanwhile. */
+static uint32_t begin(struct cistern_pool *pool, uint64_t budget, struct resize *ret_resize,
+    struct cistern_error *error)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint64_t before = pool->budget_bytes;
+    uint64_t reserve = pool->process_reserve_bytes;
+    if (reserve == pool_process_reserve(before)) {
+        reserve = pool_process_reserve(budget); /* the default follows the budget */
+    }
+    uint32_t status = budget_check(pool, budget, reserve, error);
+    if (status == CISTERN_OK && pool->is_resizing) {
+        status = cistern_fail(
+            error, CISTERN_BUSY, "budget_bytes", "another thread is resizing this pool");
+    }
+    if (status == CISTERN_OK) {
+        pool->is_resizing = 1;
+        *ret_resize = (struct resize){.pool = pool,
+            .budget_before = before,
+            .budget = budget,
+            .reserve_before = pool->process_reserve_bytes,
+            .reserve = reserve};
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+static void budget_set(struct cistern_pool *pool, uint64_t budget)
+{
+    pool->budget_bytes = budget;
+    ledger_limit_set(pool, (int64_t)budget);
+}
+
+/* Moves every limit by what it differs; either direction. Caller holds pool.lock. */
+static void limits_move(const struct resize *resize, int forward)
+{
+    for (uint32_t i = 0; i <= resize->pool->slot_count_max; i++) {
+        struct cistern_slot *slot = &resize->pool->slots[i];
+        uint64_t from = slot->is_open ? limit_before(resize, slot) : 0;
+        uint64_t to = slot->is_open ? limit_after(resize, slot) : 0;
+        if (!forward) {
+            uint64_t swap = from;
+            from = to;
+            to = swap;
+        }
+        if (to > from) {
+            quota_raise(&slot->quota.limit, to - from);
+        } else if (to < from) {
+            (void)quota_lower(&slot->quota, &slot->quota.limit, from - to);
+        }
+    }
+}
+
+/* The slot furthest above its limit; NULL when none is. */
+static struct cistern_slot *find_over(struct cistern_pool *pool, uint64_t *ret_bytes)
+{
+    struct cistern_slot *found = NULL;
+    *ret_bytes = 0;
+    for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
+        int64_t room = slot_free(&pool->slots[i]);
+        if (room < 0 && (uint64_t)-room > *ret_bytes) {
+            found = &pool->slots[i];
+            *ret_bytes = (uint64_t)-room;
+        }
+    }
+    return found;
+}
+
+/* The ledger's limit may hold a credit that the governor gave under the old budget. */
+static int is_ledger_over(const struct cistern_pool *pool)
+{
+    return pool->accounting == CISTERN_ACCOUNTING_OWNED &&
+           ledger_used(pool) > (int64_t)pool->budget_bytes;
+}
+
+/* Evicts what any thread can evict, once round. */
+static void make_room(struct cistern_pool *pool, int64_t deadline_ns)
+{
+    for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
+        struct cistern_slot *slot = &pool->slots[i];
+        int64_t room = slot_free(slot);
+        if (room < 0) {
+            (void)reserve_evict(slot, (uint64_t)-room, deadline_ns);
+            elastic_slot_evict(slot, 0);
+        }
+        room = slot_free(slot);
+        if (room < 0) {
+            (void)reserve_write_out(slot, (uint64_t)-room, deadline_ns);
+        }
+    }
+    if (is_ledger_over(pool)) {
+        governor_purge(pool, 0);
+        (void)elastic_set_make_room(pool, NULL, 0);
+    }
+}
+
+/* Until nothing is used above the lowered limits. Returns 1 when that is so. */
+static int wait_for_room(struct cistern_pool *pool, int64_t deadline_ns)
+{
+    uint64_t over;
+    for (uint32_t round = 0; round < ROUNDS_MAX; round++) {
+        if (find_over(pool, &over) == NULL && !is_ledger_over(pool)) {
+            return 1;
+        }
+        make_room(pool, deadline_ns);
+        if (find_over(pool, &over) == NULL && !is_ledger_over(pool)) {
+            return 1;
+        }
+        if (deadline_ns == 0 || cistern_now_ns() >= deadline_ns) {
+            return 0;
+        }
+        cistern_sleep_ns(PAUSE_NS);
+    }
+    return 0;
+}
+
+/* The largest holder of a slot, for the message. Caller holds pool.lock. */
+static const struct cistern_component *largest_holder(
+    const struct cistern_slot *slot, uint64_t *ret_bytes)
+{
+    const struct cistern_component *largest = NULL;
+    *ret_bytes = 0;
+    for (const struct cistern_component *c = slot->components; c != NULL; c = c->next) {
+        uint64_t bytes = atomic_load(&c->used) + atomic_load(&c->reported);
+        if (bytes > *ret_bytes) {
+            largest = c;
+            *ret_bytes = bytes;
+        }
+    }
+    return largest;
+}
+
+/* Caller holds pool.lock; the limits are still the lowered ones. The least budget that would have
+ * held what is used, rounded as shares are. */
+static uint64_t reached_bytes(const struct resize *resize)
+{
+    struct cistern_pool *pool = resize->pool;
+    uint64_t reached = resize->reserve;
+    for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
+        const struct cistern_slot *slot = &pool->slots[i];
+        if (slot->is_open) {
+            int64_t room = slot_free(slot);
+            reached += share_of(resize, slot->granted_bytes) + (room < 0 ? (uint64_t)-room : 0);
+        }
+    }
+    int64_t process = slot_free(&pool->slots[0]);
+    reached += process < 0 ? (uint64_t)-process : 0;
+    if (is_ledger_over(pool)) {
+        uint64_t used = (uint64_t)ledger_used(pool);
+        reached = used > reached ? used : reached;
+    }
+    reached = reached < resize->budget ? resize->budget : reached;
+    return reached > resize->budget_before ? resize->budget_before : reached;
+}
+
+static uint32_t explain(
+    const struct resize *resize, uint32_t status, uint64_t reached, struct cistern_error *error)
+{
+    char wanted[16];
+    char size[16];
+    char over_size[16];
+    char held_size[16];
+    uint64_t over;
+    uint64_t held;
+    const char *when = status == CISTERN_TIMEOUT ? "at the deadline" : "now";
+    cistern_size_format(wanted, resize->budget);
+    cistern_size_format(size, reached);
+    const struct cistern_slot *slot = find_over(resize->pool, &over);
+    const struct cistern_component *holder = slot == NULL ? NULL : largest_holder(slot, &held);
+    if (holder == NULL) {
+        (void)cistern_fail(error, status, "budget_bytes",
+            "the budget cannot shrink to %s %s, only to %s: malloc holds the rest; the old budget "
+            "stays",
+            wanted, when, size);
+    } else {
+        (void)cistern_fail(error, status, slot->name,
+            "the budget cannot shrink to %s %s, only to %s: %s is %s above its share, its largest "
+            "holder %s has %s; the old budget stays",
+            wanted, when, size, slot->name, cistern_size_format(over_size, over), holder->name,
+            cistern_size_format(held_size, held));
+    }
+    if (error != NULL) {
+        error->bytes_missing = reached - resize->budget;
+    }
+    return status;
+}
+
+/* Caller holds pool.lock: the new shares are the truth from here on. */
+static void commit(const struct resize *resize)
+{
+    struct cistern_pool *pool = resize->pool;
+    for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
+        struct cistern_slot *slot = &pool->slots[i];
+        if (slot->is_open) {
+            uint64_t guarantee = share_of(resize, slot->guarantee_bytes);
+            uint64_t debt_max = share_of(resize, slot->debt_max);
+            slot->granted_bytes = share_of(resize, slot->granted_bytes);
+            slot->guarantee_bytes = guarantee;
+            slot->debt_max = debt_max;
+        }
+    }
+    pool->process_reserve_bytes = resize->reserve;
+    budget_set(pool, resize->budget);
+}
+
+/* Returns the bytes that are still lent: pinned in a borrower's cache. */
+static uint64_t loans_end(struct cistern_pool *pool, int64_t deadline_ns)
+{
+    uint64_t lent = 0;
+    for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
+        (void)loan_return(&pool->slots[i], UINT64_MAX);
+        (void)loan_recall(&pool->slots[i], UINT64_MAX, deadline_ns);
+        lent += cistern_slot_lent_bytes(&pool->slots[i]);
+    }
+    return lent;
+}
+
+static uint32_t shrink(const struct resize *resize, int64_t deadline_ns, uint64_t *ret_reached,
+    struct cistern_error *error)
+{
+    struct cistern_pool *pool = resize->pool;
+    uint64_t lent = loans_end(pool, deadline_ns);
+    if (lent > 0) {
+        char size[16];
+        return cistern_fail(error, deadline_ns == 0 ? CISTERN_LIMIT : CISTERN_TIMEOUT,
+            "budget_bytes",
+            "the budget cannot shrink: %s that slots lent are pinned in other slots' caches",
+            cistern_size_format(size, lent));
+    }
+    pthread_mutex_lock(&pool->lock);
+    limits_move(resize, 1);
+    budget_set(pool, resize->budget);
+    pthread_mutex_unlock(&pool->lock);
+    governor_wake(pool);
+    int is_room = wait_for_room(pool, deadline_ns);
+    pthread_mutex_lock(&pool->lock);
+    *ret_reached = is_room ? resize->budget : reached_bytes(resize);
+    uint32_t status = CISTERN_OK;
+    if (is_room) {
+        commit(resize);
+    } else {
+        status = explain(
+            resize, deadline_ns == 0 ? CISTERN_LIMIT : CISTERN_TIMEOUT, *ret_reached, error);
+        limits_move(resize, 0);
+        budget_set(pool, resize->budget_before);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+uint32_t cistern_pool_resize(struct cistern_pool *pool, uint64_t budget_bytes, int64_t deadline_ns,
+    uint64_t *ret_reached_bytes, struct cistern_error *error)
+{
+    assert(pool != NULL && !reserve_in_callback());
+    struct resize resize;
+    uint64_t reached = pool->budget_bytes;
+    uint32_t status = begin(pool, budget_bytes, &resize, error);
+    if (status == CISTERN_OK) {
+        if (budget_bytes < resize.budget_before) {
+            status = shrink(&resize, deadline_ns, &reached, error);
+        } else {
+            pthread_mutex_lock(&pool->lock);
+            limits_move(&resize, 1);
+            commit(&resize);
+            pthread_mutex_unlock(&pool->lock);
+            reached = budget_bytes;
+        }
+        pthread_mutex_lock(&pool->lock);
+        pool->is_resizing = 0;
+        pthread_mutex_unlock(&pool->lock);
+        governor_wake(pool);
+    }
+    if (ret_reached_bytes != NULL) {
+        *ret_reached_bytes = reached;
+    }
+    return status;
+}
