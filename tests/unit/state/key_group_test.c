@@ -1,4 +1,4 @@
-/* test_key_group.c -- Flink's key groups: vectors computed from its formulas, and the ranges of
+/* key_group_test.c -- Flink's key groups: vectors computed from its formulas, and the ranges of
  * every kind of job. */
 #include "cistern/backend.h"
 #include "cistern/hash.h"

@@ -1,4 +1,4 @@
-/* test_faults.c -- the n-th allocation fails, the n-th charge is refused, for every n: nothing
+/* faults_test.c -- the n-th allocation fails, the n-th charge is refused, for every n: nothing
  * is lost, nothing is left over. */
 #include "support.h"
 #include "cistern/alloc.h"

@@ -1,4 +1,4 @@
-/* test_seg_golden.c -- the file of docs/FORMAT.md, byte for byte: what version 1 wrote, version
+/* seg_golden_test.c -- the file of docs/FORMAT.md, byte for byte: what version 1 wrote, version
  * 1 writes and reads for ever. */
 #include "seg_model.h"
 

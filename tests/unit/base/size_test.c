@@ -1,4 +1,4 @@
-/* test_size.c -- sizes, durations and counts: every unit, the edges of 64 bits, and what is
+/* size_test.c -- sizes, durations and counts: every unit, the edges of 64 bits, and what is
  * refused. */
 #include "cistern/size.h"
 #include "test.h"

@@ -1,4 +1,4 @@
-/* test_backend.c -- what state/ refuses before a backend sees it, and what it passes on. */
+/* backend_test.c -- what state/ refuses before a backend sees it, and what it passes on. */
 #include "fake_backend.h"
 
 #include <signal.h>

@@ -1,4 +1,4 @@
-/* test_host.c -- the host's callbacks: clock, log and allocator, and when they may be exchanged. */
+/* host_test.c -- the host's callbacks: clock, log and allocator, and when they may be exchanged. */
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/log.h"

@@ -1,4 +1,4 @@
-/* test_hash.c -- known hashes, streams in any cut, hex, and the byte orders. */
+/* hash_test.c -- known hashes, streams in any cut, hex, and the byte orders. */
 #include "cistern/alloc.h"
 #include "cistern/endian.h"
 #include "cistern/hash.h"

@@ -1,5 +1,5 @@
 /*
- * test_snapshot.c -- checkpoints one by one: what an increment holds, what may be its base,
+ * snapshot_test.c -- checkpoints one by one: what an increment holds, what may be its base,
  * rescaling, aborts, a snapshot given up for memory, a reader on another thread.
  */
 #include "support.h"

@@ -1,4 +1,4 @@
-/* test_reduce.c -- the reducers, the age of a value, and the names of kinds, reducers and roles. */
+/* reduce_test.c -- the reducers, the age of a value, and the names of kinds, reducers and roles. */
 #include "cistern/backend_ops.h"
 #include "cistern/endian.h"
 #include "test.h"

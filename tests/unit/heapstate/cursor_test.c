@@ -1,4 +1,4 @@
-/* test_cursor.c -- a cursor sees every lasting entry exactly once, whatever happens to the index
+/* cursor_test.c -- a cursor sees every lasting entry exactly once, whatever happens to the index
  * meanwhile. */
 #include "support.h"
 #include "cistern/alloc.h"

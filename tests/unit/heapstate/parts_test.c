@@ -1,4 +1,4 @@
-/* test_parts.c -- the parts under the heap, each alone: entry layout, segments, dirty lists,
+/* parts_test.c -- the parts under the heap, each alone: entry layout, segments, dirty lists,
  * chain records, the index. */
 #include "support.h"
 #include "cistern/alloc.h"

@@ -1,4 +1,4 @@
-/* test_value.c -- what the data calls mean: batches, reducers, namespaces, time to live, sizes,
+/* value_test.c -- what the data calls mean: batches, reducers, namespaces, time to live, sizes,
  * refusals. */
 #include "support.h"
 #include "cistern/alloc.h"

@@ -1,4 +1,4 @@
-/* test_error.c -- the error detail, the table of outcomes, and options of another size than
+/* error_test.c -- the error detail, the table of outcomes, and options of another size than
  * ours. */
 #include "cistern/error.h"
 #include "test.h"

@@ -1,4 +1,4 @@
-/* test_alloc.c -- the allocator of control structures: counts, sizes, and the failure a test can
+/* alloc_test.c -- the allocator of control structures: counts, sizes, and the failure a test can
  * ask for. */
 #include "cistern/alloc.h"
 #include "test.h"

@@ -1,4 +1,4 @@
-/* test_seg_damage.c -- a container's reader trusts nothing: each flipped bit, each cut and each
+/* seg_damage_test.c -- a container's reader trusts nothing: each flipped bit, each cut and each
  * consistent lie is reported. */
 #include "cistern/endian.h"
 #include "cistern/hash.h"
@@ -101,7 +101,7 @@ static void test_bits_of_a_chain(void **state)
     (void)state;
     struct memory_file file = {0};
     struct cistern_error error;
-    uint64_t random = test_seed("test_seg_damage", 77);
+    uint64_t random = test_seed("state_seg_damage_test", 77);
     assert_ok(file_make(&file, (struct cistern_key_group_range){0, 3}, 200000, &error), error);
     assert_ok(file_verify(&file, &error), error);
     for (int i = 0; i < 2000; i++) {
@@ -277,7 +277,7 @@ static void test_entry_flags_of_later_versions(void **state)
 static void test_random_lies(void **state)
 {
     (void)state;
-    uint64_t random = test_seed("test_seg_damage", 4711);
+    uint64_t random = test_seed("state_seg_damage_test", 4711);
     struct memory_file file = {0};
     struct cistern_error error;
     assert_ok(file_make(&file, (struct cistern_key_group_range){0, 700}, 70000, &error), error);

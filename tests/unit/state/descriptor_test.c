@@ -1,4 +1,4 @@
-/* test_descriptor.c -- descriptors as stored text: round trip, and every way in which the text
+/* descriptor_test.c -- descriptors as stored text: round trip, and every way in which the text
  * can be wrong. */
 #include "cistern/alloc.h"
 #include "cistern/backend_ops.h"

@@ -1,5 +1,5 @@
 /*
- * test_model.c -- random operations against a model: growth and shrink, cleaning, snapshots of
+ * model_test.c -- random operations against a model: growth and shrink, cleaning, snapshots of
  * every kind in flight while the operations go on, restores that must equal the model as it was
  * at begin.
  */

@@ -1,4 +1,4 @@
-/* test_seg.c -- what the container's writer is given, its reader gives back: all of it, by
+/* seg_test.c -- what the container's writer is given, its reader gives back: all of it, by
  * range, and nothing else. */
 #include "seg_model.h"
 #include "cistern/clock.h"
@@ -170,7 +170,7 @@ static void plan_check(const struct plan *plan, uint64_t seed)
 static void test_round_trips(void **state)
 {
     (void)state;
-    uint64_t seed = test_seed("test_seg", 20261123);
+    uint64_t seed = test_seed("state_seg_test", 20261123);
     const struct plan plans[] = {
         {{0, 127}, 0, 10000, 100, 0, 65536},
         {{0, 127}, 256 << 10, 10000, 100, 0, 4096},
@@ -189,7 +189,7 @@ static void test_round_trips(void **state)
 static void test_entries_larger_than_a_block(void **state)
 {
     (void)state;
-    uint64_t seed = test_seed("test_seg", 9);
+    uint64_t seed = test_seed("state_seg_test", 9);
     const struct plan plans[] = {
         {{0, 1}, 0, 8, 9u << 20, 0, 65536},
         {{0, 127}, 256 << 10, 16, 3u << 20, 0, 65536},
