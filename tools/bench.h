@@ -65,6 +65,8 @@ CISTERN_MUST_USE uint32_t bench_backend(
     struct bench *bench, struct cistern_backend *backend, struct cistern_error *error);
 
 CISTERN_MUST_USE uint32_t bench_memory(struct bench *bench, struct cistern_error *error);
+/* Cases of the memory suite: a store at its limit while sizes change. */
+CISTERN_MUST_USE uint32_t bench_drift(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_heap(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_rocks(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_checkpoint(struct bench *bench, struct cistern_error *error);

@@ -102,7 +102,10 @@ uint32_t bench_memory(struct bench *bench, struct cistern_error *error)
     struct cistern_component *first = NULL, *second = NULL;
     const struct cistern_component_options options = {
         .name = "bench", .reclaim_class = CISTERN_RECLAIM_NEVER, .is_exclusive = 1};
-    uint32_t status = bench_pool_open(bench, BUDGET_BYTES, 2, error);
+    uint32_t status = bench_drift(bench, error);
+    if (status == CISTERN_OK) {
+        status = bench_pool_open(bench, BUDGET_BYTES, 2, error);
+    }
     if (status == CISTERN_OK) {
         status = cistern_slot_open(bench->pool, NULL, &other, error);
     }
