@@ -65,8 +65,10 @@ CISTERN_MUST_USE uint32_t bench_backend(
     struct bench *bench, struct cistern_backend *backend, struct cistern_error *error);
 
 CISTERN_MUST_USE uint32_t bench_memory(struct bench *bench, struct cistern_error *error);
-/* Cases of the memory suite: a store at its limit while sizes change. */
+/* Cases of the memory suite. A store at its limit while sizes change. */
 CISTERN_MUST_USE uint32_t bench_drift(struct bench *bench, struct cistern_error *error);
+/* A slot takes back what it lent. */
+CISTERN_MUST_USE uint32_t bench_loan(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_heap(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_rocks(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_checkpoint(struct bench *bench, struct cistern_error *error);

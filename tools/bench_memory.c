@@ -103,6 +103,7 @@ uint32_t bench_memory(struct bench *bench, struct cistern_error *error)
     const struct cistern_component_options options = {
         .name = "bench", .reclaim_class = CISTERN_RECLAIM_NEVER, .is_exclusive = 1};
     uint32_t status = bench_drift(bench, error);
+    status = status == CISTERN_OK ? bench_loan(bench, error) : status;
     if (status == CISTERN_OK) {
         status = bench_pool_open(bench, BUDGET_BYTES, 2, error);
     }
