@@ -246,7 +246,7 @@ int cleaner_make_room(struct heap *heap, uint32_t keep)
 /* Bytes that can still be had without cleaning. */
 static uint64_t room_bytes(const struct heap *heap)
 {
-    uint64_t limit = cistern_slot_limit_bytes(heap->base.slot);
+    uint64_t limit = cistern_slot_share_bytes(heap->base.slot);
     uint64_t used = cistern_slot_used_bytes(heap->base.slot);
     uint32_t empty = heap->segments.empty_count > SEGMENT_RESERVE
                          ? heap->segments.empty_count - SEGMENT_RESERVE

@@ -206,6 +206,12 @@ static uint32_t heap_step(
     return CISTERN_OK;
 }
 
+int heap_recall(struct heap *heap, uint64_t bytes)
+{
+    return cistern_slot_lent_bytes(heap->base.slot) > 0 &&
+           cistern_component_reserve(heap->log_component, bytes, 0, NULL) == CISTERN_OK;
+}
+
 static uint32_t heap_explain(struct cistern_backend *backend, struct cistern_error *error)
 {
     struct heap *heap = heap_of(backend);
@@ -280,7 +286,7 @@ static uint32_t choose_segment_bytes(const struct heap *heap,
     if (bytes == 0) {
         /* The slot's limit comes without its debt reserve, a thirty-second: a slot of 512 MiB
          * shall have segments of 2 MiB. */
-        uint64_t limit = cistern_slot_limit_bytes(heap->base.slot);
+        uint64_t limit = cistern_slot_share_bytes(heap->base.slot);
         bytes = power_of_two_floor((limit + limit / 31) / SEGMENTS_PER_LIMIT);
         bytes = bytes < SEGMENT_BYTES_MIN ? SEGMENT_BYTES_MIN : bytes;
         bytes = bytes > SEGMENT_BYTES_MAX ? SEGMENT_BYTES_MAX : bytes;
@@ -308,7 +314,7 @@ static uint32_t fail_too_small(
      * overflow and dirty lists. */
     uint64_t least = (SEGMENT_RESERVE + 2) * segment_bytes + granule + (64u << 10);
     cistern_size_format(needed, least);
-    cistern_size_format(limit, cistern_slot_limit_bytes(heap->base.slot));
+    cistern_size_format(limit, cistern_slot_share_bytes(heap->base.slot));
     return cistern_fail(error, CISTERN_LIMIT, heap->base.options.operator_id,
         "the slot has no room for a heap backend: its fixed parts (%u segments of %llu KiB in "
         "reserve, 2 open, index %llu KiB) "
@@ -427,7 +433,7 @@ uint32_t cistern_heap_open_sized(struct cistern_slot *slot,
     }
     uint64_t segment_bytes = 0;
     status = cistern_backend_init(
-        &heap->base, &heap_ops, slot, &known.backend, cistern_slot_limit_bytes(slot) / 4, error);
+        &heap->base, &heap_ops, slot, &known.backend, cistern_slot_share_bytes(slot) / 4, error);
     if (status != CISTERN_OK) {
         cistern_release(heap);
         return status;

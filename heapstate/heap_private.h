@@ -125,6 +125,8 @@ static inline void entry_parse_in(
 /* ---- heap.c ---- */
 /* Notices that the snapshot in flight has ended. Called at every entry that could profit. */
 void heap_reap(struct heap *heap);
+/* Takes `bytes` back of what the slot lent to others; 1 = there is room for them now. */
+int heap_recall(struct heap *heap, uint64_t bytes);
 /* Forgets what confirmed_epoch covers: dirty lists, tombstones. Waits for the snapshot in flight
  * to end. */
 void heap_prune(struct heap *heap);

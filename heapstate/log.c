@@ -63,7 +63,7 @@ static uint32_t take_hard(struct heap *heap, uint64_t bytes, uint32_t keep)
 {
     int is_run = bytes > entry_bytes_max(heap);
     uint64_t count = is_run ? run_segments(heap, bytes) : 1;
-    if (is_run && count << heap->segments.shift > cistern_slot_limit_bytes(heap->base.slot)) {
+    if (is_run && count << heap->segments.shift > cistern_slot_share_bytes(heap->base.slot)) {
         return SEGMENT_NONE;
     }
     for (uint64_t round = 0; round < count + 2; round++) {
@@ -96,6 +96,11 @@ uint32_t log_place(
         cleaner_free_empties(heap);
     }
     uint32_t number = take_segments(heap, bytes, keep);
+    if (number == SEGMENT_NONE &&
+        heap_recall(heap, is_run ? run_segments(heap, bytes) << heap->segments.shift
+                                 : heap->segments.segment_bytes)) {
+        number = take_segments(heap, bytes, keep);
+    }
     if (number == SEGMENT_NONE && !heap->pinned) {
         *ret_moved = 1;
         number = take_hard(heap, bytes, keep);

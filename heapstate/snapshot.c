@@ -246,7 +246,7 @@ uint32_t heap_snapshot_next(
 
 static uint32_t open_writer(struct heap_snapshot *snapshot, struct cistern_error *error)
 {
-    uint64_t buffers = cistern_slot_limit_bytes(snapshot->heap->base.slot) / BUFFERS_PER_LIMIT;
+    uint64_t buffers = cistern_slot_share_bytes(snapshot->heap->base.slot) / BUFFERS_PER_LIMIT;
     buffers = buffers < BUFFER_BYTES_MIN ? BUFFER_BYTES_MIN : buffers;
     struct cistern_seg_writer_options options = {
         .role = snapshot->role,

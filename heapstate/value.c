@@ -221,10 +221,18 @@ static void replace_entry(struct heap *heap, struct index_slot slot, uint32_t ha
     heap->overwrite_count++;
 }
 
-/* A place in the index; empty segments beyond the reserve make way for it. */
+/* A place in the index; what the slot lent comes back for it, empty segments beyond the reserve
+ * make way, and the cleaner makes some when there are none. Only sealed segments are cleaned: a
+ * place in the open one stays. */
 static uint32_t reserve_slot(struct heap *heap, uint64_t hash, struct index_slot *ret_place)
 {
     uint32_t status = index_reserve(&heap->index, hash, ret_place);
+    if (status != CISTERN_OK && heap_recall(heap, heap->index.overflow_granule_bytes)) {
+        status = index_reserve(&heap->index, hash, ret_place);
+    }
+    if (status != CISTERN_OK && heap->segments.empty_count <= SEGMENT_RESERVE && !heap->pinned) {
+        (void)cleaner_make_room(heap, SEGMENT_RESERVE);
+    }
     if (status != CISTERN_OK && segment_trim(&heap->segments, SEGMENT_RESERVE) != 0) {
         status = index_reserve(&heap->index, hash, ret_place);
     }
@@ -357,7 +365,7 @@ uint32_t value_erase(struct heap *heap, const struct lookup *lookup)
     }
     if (!leaves_no_trace(heap, slot)) {
         if (heap->segments.tombstone_bytes >
-            cistern_slot_limit_bytes(heap->base.slot) / HEAP_TOMBSTONE_SHARE) {
+            cistern_slot_share_bytes(heap->base.slot) / HEAP_TOMBSTONE_SHARE) {
             /* The next snapshot is a full one: better than to run out of memory by deleting. */
             chain_forget(&heap->chain);
             heap_prune(heap);

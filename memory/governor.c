@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -228,6 +229,15 @@ void governor_purge(struct cistern_pool *pool, int64_t gap_ns)
         return;
     }
     malloc_hooks_purge();
+}
+
+void cistern_pool_trim(struct cistern_pool *pool)
+{
+    if (pool->accounting == CISTERN_ACCOUNTING_OWNED) {
+        governor_purge(pool, 0);
+    } else if (pool->allocator == CISTERN_ALLOCATOR_OWN) {
+        (void)malloc_trim(0);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------

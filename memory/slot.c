@@ -250,6 +250,11 @@ uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot)
     return atomic_load_explicit(&slot->quota.limit, memory_order_relaxed);
 }
 
+uint64_t cistern_slot_share_bytes(const struct cistern_slot *slot)
+{
+    return cistern_slot_limit_bytes(slot) + cistern_slot_lent_bytes(slot);
+}
+
 uint64_t cistern_slot_loan_bytes(const struct cistern_slot *slot)
 {
     return atomic_load_explicit(&slot->quota.loan, memory_order_relaxed);

@@ -226,6 +226,7 @@ static uint32_t rocks_destroy(struct rocks *rocks, int owns_directory, struct ci
     cistern_component_close(rocks->blocks_component);
     cistern_component_close(rocks->buffers_component);
     cistern_component_close(rocks->readers_component);
+    cistern_pool_trim(cistern_slot_pool(rocks->base.slot)); /* memtables were malloc's */
     if (owns_directory && !rocks->keep_directory) {
         uint32_t cleared =
             directory_clear(rocks->directory, 1, status == CISTERN_OK ? error : NULL);
@@ -272,7 +273,7 @@ uint32_t cistern_rocks_open_sized(struct cistern_slot *slot,
     struct cistern_rocks_options known;
     uint32_t status =
         cistern_options_read(&known, sizeof known, options, options_bytes, "rocks options", error);
-    uint64_t limit_bytes = cistern_slot_limit_bytes(slot);
+    uint64_t limit_bytes = cistern_slot_share_bytes(slot);
     if (status == CISTERN_OK) {
         status = options_check(&known, limit_bytes, error);
     }

@@ -57,6 +57,10 @@ void cistern_elastic_ticket(struct cistern_elastic *elastic, uint64_t bytes);
 /* The largest value seen scales tickets and gates. */
 void cistern_elastic_value_seen(struct cistern_elastic *elastic, uint64_t bytes);
 uint64_t cistern_elastic_value_bytes_max(struct cistern_elastic *elastic);
+/* After much was freed (a backend closed): malloc gives its free pages back to the system. OWNED:
+ * jemalloc's dirty pages. GUEST on glibc: malloc_trim(3), a few ms for each GiB of the host's heap;
+ * on jemalloc its own decay does it. Threads: any; no lock of ours or of the caller's allocator. */
+void cistern_pool_trim(struct cistern_pool *pool);
 void cistern_governor_kick(struct cistern_pool *pool); /* wakes the governor thread */
 /* Test hook: 1 stops the governor thread's work (the bound must hold without it), 0 lets it go
  *            on. */

@@ -115,6 +115,9 @@ uint32_t cistern_slot_index(const struct cistern_slot *slot);
 /* What voluntary charges may reach now: limit_bytes of the options without debt_max_bytes, less
  * what is lent. */
 uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot);
+/* The same with what is lent: its own share, which a charge may reach after a
+ * cistern_component_reserve() has asked for it back. */
+uint64_t cistern_slot_share_bytes(const struct cistern_slot *slot);
 /* What other slots lent this one, for clean cache that any thread can evict; and what it lent. */
 uint64_t cistern_slot_loan_bytes(const struct cistern_slot *slot);
 uint64_t cistern_slot_lent_bytes(const struct cistern_slot *slot);

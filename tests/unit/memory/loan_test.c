@@ -1,6 +1,6 @@
 /* loan_test.c -- idle slots lend to caches; a waking owner gets its limit back. */
 #include "fake_elastic.h"
-#include "soft_cache.h"
+#include "support/soft_cache.h"
 
 #include "cistern/alloc.h"
 #include "cistern/clock.h"

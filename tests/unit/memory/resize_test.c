@@ -1,5 +1,5 @@
 /* resize_test.c -- another budget under load: whole or not at all. */
-#include "soft_cache.h"
+#include "support/soft_cache.h"
 
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
