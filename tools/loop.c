@@ -67,6 +67,7 @@ static void loop_fail(struct loop *loop, const struct cistern_error *error)
     }
     loop->failed = 1;
     loop->run->error = *error;
+    loop->run->error.status = run_ask_fence(loop->run, error->status, &loop->run->error);
     loop->phase = PHASE_LEAVING;
     source_abort(&loop->run->source);
     for (uint32_t i = 0; i < loop->run->slot_count; i++) {
@@ -160,8 +161,13 @@ static void action_confirm(struct loop *loop, const struct cistern_action *actio
 
 static void action_discard(struct loop *loop, const struct cistern_action *action)
 {
+    struct cistern_error error;
+    cistern_error_clear(&error);
     loop->run->report.checkpoints_failed++;
     loop->attempt.over |= action->checkpoint_id == loop->attempt.id;
+    if (!loop->failed && run_ask_fence(loop->run, CISTERN_ABORTED, &error) == CISTERN_FENCED) {
+        loop_fail(loop, &error); /* a fenced job does not go on */
+    }
     if (!loop->failed) {
         const struct cistern_error *why = action->error;
         complaint_warn("checkpoint %" PRIu64 " failed, the job goes on: %s (%s)",

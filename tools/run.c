@@ -327,6 +327,19 @@ static uint32_t result_write(struct run *run)
 
 /* ---- a life ---- */
 
+uint32_t run_ask_fence(struct run *run, uint32_t status, struct cistern_error *error)
+{
+    struct cistern_error fenced;
+    cistern_error_clear(&fenced);
+    if (status == CISTERN_OK || status == CISTERN_FENCED || run->writer == NULL ||
+        cistern_writer_check(run->writer, &fenced) != CISTERN_FENCED) {
+        return status;
+    }
+    fenced.status = CISTERN_FENCED;
+    *error = fenced;
+    return CISTERN_FENCED;
+}
+
 static uint32_t job_prepare(struct run *run)
 {
     uint32_t status = inputs_find(run);
@@ -375,6 +388,7 @@ static uint32_t job_live(struct run *run)
     } else if (status == CISTERN_OK) {
         status = result_write(run);
     }
+    status = run_ask_fence(run, status, &run->error);
     struct cistern_error error;
     cistern_error_clear(&error);
     if (run->report.finished_ns != 0) {

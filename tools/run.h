@@ -49,6 +49,10 @@ struct run {
 };
 /* run_command.c fills the settings' defaults; returns the exit code. */
 int run_wordcount(const struct run_settings *settings);
+/* Was that failure another writer's doing? It sweeps the working files of the one it replaces, and
+ * what fails then is an open or a write. Returns FENCED with its error when so, else `status`.
+ * Threads: main only. */
+uint32_t run_ask_fence(struct run *run, uint32_t status, struct cistern_error *error);
 
 /* restore_job.c: opens the backends, from a checkpoint or empty; start, restored_id and
  * restored_finished are set. */
