@@ -81,7 +81,7 @@ int checkpoint_ls(struct option_settings *base, const char *path)
     if (status != CISTERN_OK) {
         return complaint_print(&error, NULL);
     }
-    status = reading_open_store(&reading, base->arguments.items[0], &error);
+    status = reading_open_store(&reading, reading_path(base->arguments.items[0]), &error);
     if (status == CISTERN_OK) {
         status = cistern_checkpoints_list(reading.io, reading.store, ls_row, &listing, &error);
     }
@@ -136,7 +136,8 @@ int checkpoint_files(struct option_settings *base, const char *path)
     if (status != CISTERN_OK) {
         return complaint_print(&error, NULL);
     }
-    status = reading_open_checkpoint(&reading, base->arguments.items[0], &restore, &error);
+    status =
+        reading_open_checkpoint(&reading, reading_path(base->arguments.items[0]), &restore, &error);
     if (status == CISTERN_OK) {
         status = cistern_restore_files(restore, files_row, &listing, &error);
         cistern_restore_close(restore);
@@ -208,7 +209,7 @@ int checkpoint_check(struct option_settings *base, const char *path)
 {
     (void)path;
     struct checkpoint_settings *settings = (struct checkpoint_settings *)base;
-    const char *target = base->arguments.items[0];
+    const char *target = reading_path(base->arguments.items[0]);
     struct cistern_error error;
     cistern_error_clear(&error);
     struct reading reading;

@@ -191,13 +191,30 @@ static uint32_t nothing_found(struct attempt *attempt, uint32_t status)
     return slots_fill(run, NULL);
 }
 
+/* A number is a checkpoint's id in the folder of --checkpoint-dir; all else is a path. */
+static int is_id(const struct run *run, const char *pointer)
+{
+    return run->settings->checkpoint_dir != NULL && pointer[strspn(pointer, "0123456789")] == '\0';
+}
+
 static uint32_t pointer_restore(struct attempt *attempt, int latest)
 {
     struct run *run = attempt->run;
     struct cistern_restore_options options = {
         .older_than_id = attempt->older_than_id, .skipped = skipped_warn, .arg = attempt};
+    const char *pointer = run->settings->restore;
+    char path[4200]; /* a bare name must not be taken for an id */
+    if (!latest && !is_id(run, pointer)) {
+        pointer = reading_path(pointer);
+        int length =
+            snprintf(path, sizeof path, "%s%s", strchr(pointer, '/') == NULL ? "./" : "", pointer);
+        if (length < 0 || (size_t)length >= sizeof path) {
+            return cistern_fail(&run->error, CISTERN_INVALID, "--restore", "the path is too long");
+        }
+        pointer = path;
+    }
     uint32_t status = cistern_restore_open(
-        run->io, run->store, run->settings->restore, &options, &attempt->restore, &run->error);
+        run->io, run->store, pointer, &options, &attempt->restore, &run->error);
     if (status == CISTERN_NOT_FOUND && latest) {
         return nothing_found(attempt, status);
     }
@@ -215,6 +232,25 @@ static uint32_t pointer_restore(struct attempt *attempt, int latest)
     return status;
 }
 
+uint32_t restore_check(struct run *run)
+{
+    if (is_id(run, run->settings->restore)) {
+        return CISTERN_OK;
+    }
+    const char *path = reading_path(run->settings->restore);
+    uint32_t status = reading_refuse_foreign(path, &run->error);
+    if (status != CISTERN_OK || reading_holds(path, "MANIFEST")) {
+        return status;
+    }
+    if (reading_holds(path, "JOB")) {
+        return cistern_fail(&run->error, CISTERN_NOT_FOUND, path,
+            "this is a folder of checkpoints: name one of those in its chk/, or pass it as "
+            "--checkpoint-dir with --restore latest");
+    }
+    return cistern_fail(&run->error, CISTERN_NOT_FOUND, path,
+        "nothing to restore: neither a checkpoint nor a savepoint (no MANIFEST)");
+}
+
 uint32_t restore_job(struct run *run)
 {
     const char *pointer = run->settings->restore;
@@ -222,12 +258,6 @@ uint32_t restore_job(struct run *run)
         return slots_fill(run, NULL);
     }
     int latest = strcmp(pointer, "latest") == 0;
-    if (!latest && strchr(pointer, '/') != NULL) {
-        uint32_t status = reading_refuse_foreign(pointer, &run->error);
-        if (status != CISTERN_OK) {
-            return status;
-        }
-    }
     struct attempt attempt = {.run = run};
     for (uint32_t i = 0; i < RESTORE_ATTEMPTS_MAX; i++) {
         uint64_t older_than_id = attempt.older_than_id;

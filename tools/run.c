@@ -2,6 +2,7 @@
  * run.h. */
 #include "run.h"
 #include "complaint.h"
+#include "reading.h"
 #include "sorter.h"
 
 #include "cistern/alloc.h"
@@ -30,15 +31,6 @@ static int is_memory(const char *uri)
     return uri != NULL && strncmp(uri, "memory:", 7) == 0;
 }
 
-static const char *uri_path(const char *uri)
-{
-    if (strncmp(uri, "file:", 5) == 0) {
-        uri += 5;
-        return strncmp(uri, "//", 2) == 0 ? uri + 2 : uri;
-    }
-    return uri;
-}
-
 /* What a run of ours makes in a root: a folder with nothing else may be one that was killed
  * before its JOB was there. */
 static int name_is_ours(const char *name)
@@ -56,17 +48,23 @@ static int name_is_ours(const char *name)
 static uint32_t root_check(struct run *run)
 {
     const struct run_settings *settings = run->settings;
-    if (settings->restore == NULL || strcmp(settings->restore, "latest") != 0) {
+    if (settings->restore == NULL) {
         return CISTERN_OK;
+    }
+    if (strcmp(settings->restore, "latest") != 0) {
+        return restore_check(run);
     }
     if (is_memory(settings->checkpoint_dir)) {
         return cistern_fail(&run->error, CISTERN_NOT_FOUND, settings->checkpoint_dir,
             "nothing to restore: checkpoints were kept in memory, and went with the process that "
             "took them");
     }
-    const char *path = uri_path(settings->checkpoint_dir);
+    const char *path = reading_path(settings->checkpoint_dir);
     DIR *directory = opendir(path);
     if (directory == NULL) {
+        if (reading_refuse_foreign(path, &run->error) == CISTERN_UNSUPPORTED) {
+            return CISTERN_UNSUPPORTED;
+        }
         return cistern_fail_errno(&run->error, errno, path, "nothing to restore");
     }
     uint32_t has_job = 0, has_other = 0;

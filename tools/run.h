@@ -57,6 +57,8 @@ uint32_t run_ask_fence(struct run *run, uint32_t status, struct cistern_error *e
 /* restore_job.c: opens the backends, from a checkpoint or empty; start, restored_id and
  * restored_finished are set. */
 CISTERN_MUST_USE uint32_t restore_job(struct run *run);
+/* Of a PATH to restore (not "latest"): is a checkpoint there? Before anything is made. */
+CISTERN_MUST_USE uint32_t restore_check(struct run *run);
 CISTERN_MUST_USE uint32_t backend_open(struct run *run, uint32_t index, uint32_t rocks,
     struct cistern_backend **ret_backend, struct cistern_error *error);
 

@@ -130,6 +130,13 @@ expect 0 "show --json" "$CISTERN" checkpoint show "$newest" --json
 for field in format metadata_version checkpoint_id state_bytes operators parallelism max_parallelism subtasks key_groups; do
     says out "\"$field\"" "show --json"
 done
+says out '"complete": true' "show --json"
+tr -d ' \n' <out >compact
+words=$(wc -l <text.expected)
+says compact "\"states\":[{\"id\":1,\"name\":\"words\",\"kind\":\"reducing\",\"entries\":$words," "show --json: the union of the slices' states"
+expect 0 "show" "$CISTERN" checkpoint show "$newest"
+says out "complete: yes" "show"
+says out "state words  reducing  ${words%???},${words: -3} entries" "show"
 expect 0 "files" "$CISTERN" checkpoint files "$newest" --json
 says out '"exists":true' "files"
 expect 0 "check" "$CISTERN" checkpoint check job --read-data --json
@@ -156,6 +163,26 @@ expect 10 "latest in memory" count --input text --managed 64m --preset memory --
 says err "kept in memory" "latest in memory"
 expect 0 "preset memory" count --input text --output o --managed 64m --preset memory --checkpoint-every 30000
 same o text.expected "preset memory"
+
+# ---- what a path may be
+expect 0 "ls of a file: URI" "$CISTERN" checkpoint ls "file://$PWD/job"
+expect 0 "show of a file: URI" "$CISTERN" checkpoint show file:job
+for verb in ls show files check; do
+    expect 13 "$verb of another store" "$CISTERN" checkpoint $verb s3://bucket/prefix
+    mkdir -p hollow
+    expect 10 "$verb of an empty folder" "$CISTERN" checkpoint $verb hollow
+    says err "(no JOB" "$verb of an empty folder"
+done
+for pointer in absent hollow job s3://bucket/prefix; do
+    code=10
+    [ "${pointer#s3:}" != "$pointer" ] && code=13
+    expect $code "restore of $pointer" count --input small --managed 64m --restore "$pointer" --checkpoint-dir unmade
+    if [ ! -e unmade ]; then ok; else fail "restore of $pointer: made a root"; fi
+done
+expect 10 "restore of a root" count --input small --managed 64m --restore job
+says err "--restore latest" "restore of a root"
+expect 1 "a full disk behind standard output" sh -c '"$0" checkpoint show job --json >/dev/full' "$CISTERN"
+says err "cannot be written" "a full disk behind standard output"
 
 # ---- stopped by a signal, with a savepoint; continued elsewhere, by the other backend
 for variant in "heap rocks" "rocks heap"; do
@@ -201,4 +228,4 @@ expect 0 "bench" "$CISTERN" bench memory --json
 says out '"case":"charge_uncharge"' bench
 
 echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 170 ]
+[ $failed -eq 0 ] && [ $passed -gt 200 ]
