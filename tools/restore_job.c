@@ -232,6 +232,52 @@ static uint32_t pointer_restore(struct attempt *attempt, int latest)
     return status;
 }
 
+uint32_t savepoint_check(struct run *run)
+{
+    const struct run_settings *settings = run->settings;
+    const char *path = settings->savepoint;
+    struct cistern_error error;
+    if (path == NULL) {
+        return CISTERN_OK;
+    }
+    if (strncmp(settings->checkpoint_dir, "memory:", 7) == 0) {
+        return cistern_fail(&run->error, CISTERN_INVALID, "--savepoint",
+            "checkpoints are kept in memory: a savepoint needs a --checkpoint-dir on disk");
+    }
+    uint32_t status = reading_refuse_foreign(path, &error);
+    if (status == CISTERN_NOT_FOUND) {
+        return CISTERN_OK; /* it will be made */
+    }
+    /* a restart finds the one of its earlier life: compared when it is due */
+    if (status == CISTERN_OK && settings->restore == NULL && reading_holds(path, "MANIFEST")) {
+        return cistern_fail(&run->error, CISTERN_INVALID, path,
+            "there is a savepoint here already; choose another --savepoint");
+    }
+    run->error = status == CISTERN_OK ? run->error : error;
+    return status;
+}
+
+int savepoint_is_there(struct run *run, uint64_t records)
+{
+    struct cistern_restore *restore = NULL;
+    struct cistern_restore_info info;
+    struct cistern_error error;
+    struct position position;
+    char path[4200];
+    snprintf(path, sizeof path, "%s%.4096s", strchr(run->settings->savepoint, '/') ? "" : "./",
+        run->settings->savepoint);
+    if (!reading_holds(path, "MANIFEST") ||
+        cistern_restore_open(run->io, NULL, path, NULL, &restore, &error) != CISTERN_OK) {
+        return 0;
+    }
+    cistern_restore_info(restore, &info);
+    int same = info.kind == CISTERN_SNAPSHOT_CANONICAL && strcmp(info.job_name, "wordcount") == 0 &&
+               position_decode(info.job_state, &run->inputs, &position, &error) == CISTERN_OK &&
+               position.records == records;
+    cistern_restore_close(restore);
+    return same;
+}
+
 uint32_t restore_check(struct run *run)
 {
     if (is_id(run, run->settings->restore)) {

@@ -82,7 +82,18 @@ static uint32_t root_check(struct run *run)
 
 static uint32_t inputs_find(struct run *run)
 {
+    const struct run_settings *settings = run->settings;
+    const char *const written[] = {settings->output, settings->report, settings->metrics,
+        settings->savepoint, settings->work_dir,
+        settings->checkpoint_dir != NULL && !is_memory(settings->checkpoint_dir)
+            ? reading_path(settings->checkpoint_dir)
+            : NULL};
     uint32_t status = CISTERN_OK;
+    for (uint32_t i = 0; i < sizeof written / sizeof written[0] && status == CISTERN_OK; i++) {
+        if (written[i] != NULL) {
+            status = input_list_exclude(&run->inputs, written[i], &run->error);
+        }
+    }
     for (uint32_t i = 0; i < run->settings->inputs.count && status == CISTERN_OK; i++) {
         status = input_list_add(&run->inputs, run->settings->inputs.items[i], &run->error);
     }
@@ -132,6 +143,9 @@ static uint32_t pool_open(struct run *run)
         status = cistern_pool_create(&options, &run->pool, &run->error);
     }
     run->too_small = status == CISTERN_INVALID;
+    if (run->too_small) {
+        run->error.object[0] = '\0'; /* the message names the option */
+    }
     return status;
 }
 
@@ -345,6 +359,9 @@ static uint32_t job_prepare(struct run *run)
         status = root_check(run);
     }
     if (status == CISTERN_OK) {
+        status = savepoint_check(run);
+    }
+    if (status == CISTERN_OK) {
         status = output_init(&run->output, run->settings->output, &run->error);
     }
     if (status == CISTERN_OK) {
@@ -439,6 +456,16 @@ static void job_end(struct run *run)
     cistern_release(run->workers);
 }
 
+/* RocksDB's live files are what fills the checkpoint's disk unless they are told to be elsewhere. */
+static const char *advice_for_space(const struct run *run)
+{
+    if (!run->use_rocks || run->settings->work_dir != NULL || run->writer == NULL) {
+        return NULL;
+    }
+    return "free space, or put RocksDB's live files on another disk with --work-dir DIR; the last "
+           "checkpoint stays usable: --restore latest";
+}
+
 static const char *advice_for(const struct run *run, uint32_t status)
 {
     if (run->too_small) {
@@ -454,6 +481,14 @@ static const char *advice_for(const struct run *run, uint32_t status)
         return "wait for the other run to end, or take its place with --takeover";
     case CISTERN_NOT_FOUND:
         return "check the path";
+    case CISTERN_UNSUPPORTED:
+        if (run->io == NULL && strcmp(run->settings->io, "uring") == 0 &&
+            strcmp(run->error.object, "io_uring") == 0) {
+            return "--io auto takes what there is, --io threads needs no ring";
+        }
+        return NULL;
+    case CISTERN_NO_SPACE:
+        return advice_for_space(run);
     default:
         return NULL;
     }
@@ -478,7 +513,12 @@ int run_wordcount(const struct run_settings *settings)
         status = job_live(run);
     }
     int code = EXIT_DONE;
-    if (status != CISTERN_OK) {
+    if (status == CISTERN_OK && settings->savepoint != NULL && !run->savepoint_taken) {
+        complaint_note(
+            "the savepoint %s was not taken; repeat with --restore latest --savepoint PATH",
+            settings->savepoint);
+        code = EXIT_OPERATIONAL;
+    } else if (status != CISTERN_OK) {
         run->error.status = status;
         code = complaint_print(&run->error, advice_for(run, status));
         code = run->too_small ? EXIT_USAGE : code;

@@ -53,6 +53,14 @@ expect 2 "unknown job" "$CISTERN" run wordcuont
 says err "did you mean wordcount?" "unknown job"
 expect 2 "unknown verb" "$CISTERN" checkpoint shwo x
 says err "did you mean show?" "unknown verb"
+expect 2 "mistyped --version" "$CISTERN" --verison
+says err "did you mean --version?" "mistyped --version"
+expect 0 "help of a verb" "$CISTERN" help checkpoint ls
+says out "usage: cistern checkpoint ls DIR" "help of a verb"
+for option in --help --version; do
+    expect 1 "$option on a full disk" sh -c '"$0" "$1" >/dev/full' "$CISTERN" $option
+done
+expect 2 "no seconds" "$CISTERN" bench memory --seconds 0
 expect 2 "unknown option" count --chekpoint-every 3
 is err "cistern: unknown option --chekpoint-every; did you mean --checkpoint-every?
   see \`cistern run wordcount --help\`" "unknown option"
@@ -184,6 +192,31 @@ says err "--restore latest" "restore of a root"
 expect 1 "a full disk behind standard output" sh -c '"$0" checkpoint show job --json >/dev/full' "$CISTERN"
 says err "cannot be written" "a full disk behind standard output"
 
+# ---- what the job writes is not what it reads
+mkdir -p mixed/sub && cp small mixed/a && cp text mixed/sub/b
+mixed=(--input mixed --output mixed/out --report mixed/report --metrics mixed/metrics --checkpoint-dir mixed/job --managed 64m
+    --backend heap --savepoint mixed/sp)
+expect 0 "output in the input's folder" count "${mixed[@]}"
+same mixed/out tree.expected "output in the input's folder"
+expect 0 "output in the input's folder, again" count "${mixed[@]}" --restore latest
+same mixed/out tree.expected "output in the input's folder, again"
+says err "the savepoint mixed/sp was taken before" "the savepoint of an earlier life"
+for option in output report metrics checkpoint-dir; do
+    expect 1 "--$option is the input" count --input mixed/a --$option mixed/a --managed 64m
+    same small mixed/a "--$option is the input"
+done
+
+# ---- savepoints that cannot be taken
+expect 1 "a savepoint over another" count --input small --managed 64m --checkpoint-dir unmade --savepoint mixed/sp
+if [ ! -e unmade ]; then ok; else fail "a savepoint over another is found before a root is made"; fi
+expect 13 "a savepoint elsewhere" count --input small --managed 64m --checkpoint-dir unmade --savepoint s3://bucket/prefix
+expect 1 "a savepoint of checkpoints in memory" count --input small --managed 64m --preset memory --savepoint sm
+expect 1 "a savepoint that fails" count --input small --output o --managed 64m --checkpoint-dir late --savepoint /proc/sp
+says err "the savepoint /proc/sp was not taken" "a savepoint that fails"
+same o small.expected "a savepoint that fails"
+expect 0 "a savepoint's URI" count --input small --output o --managed 64m --checkpoint-dir late --restore latest --savepoint "file:$PWD/uri"
+expect 0 "a savepoint's URI" "$CISTERN" checkpoint check uri --read-data
+
 # ---- stopped by a signal, with a savepoint; continued elsewhere, by the other backend
 for variant in "heap rocks" "rocks heap"; do
     # shellcheck disable=SC2086
@@ -228,4 +261,4 @@ expect 0 "bench" "$CISTERN" bench memory --json
 says out '"case":"charge_uncharge"' bench
 
 echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 200 ]
+[ $failed -eq 0 ] && [ $passed -gt 230 ]
