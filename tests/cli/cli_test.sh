@@ -171,6 +171,11 @@ expect 10 "latest in memory" count --input text --managed 64m --preset memory --
 says err "kept in memory" "latest in memory"
 expect 0 "preset memory" count --input text --output o --managed 64m --preset memory --checkpoint-every 30000
 same o text.expected "preset memory"
+expect 0 "preset memory on RocksDB" count --input text --output o --managed 64m --preset memory --backend rocks --slots 2 \
+    --checkpoint-every 30000 --report r
+same o text.expected "preset memory on RocksDB"
+says r '"checkpoints_failed": 0' "preset memory on RocksDB"
+if [ ! -s err ]; then ok; else fail "preset memory on RocksDB: warnings"; fi
 
 # ---- what a path may be
 expect 0 "ls of a file: URI" "$CISTERN" checkpoint ls "file://$PWD/job"
