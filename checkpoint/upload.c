@@ -2,6 +2,7 @@
  * upload_private.h. */
 #include "upload_private.h"
 
+#include "io_private.h"
 #include "store_private.h"
 
 #include "cistern/alloc.h"
@@ -60,6 +61,17 @@ void upload_submit(struct cistern_upload *upload, uint32_t opcode, upload_step_f
     upload->then = then;
     upload->waits = UPLOAD_WAITS_OPERATION;
     cistern_io_submit(upload->writer->io, &upload->operation);
+}
+
+void upload_submit_source(struct cistern_upload *upload, uint32_t opcode, upload_step_fn then)
+{
+    if (cistern_store_path(upload->writer->store) != NULL) {
+        upload_submit(upload, opcode, then);
+        return;
+    }
+    upload->operation.opcode = opcode;
+    io_execute(&upload->operation);
+    upload->then = then;
 }
 
 void upload_fail(struct cistern_upload *upload, uint32_t status)
@@ -152,9 +164,10 @@ static void unlinked(struct cistern_upload *upload)
 
 static void close_one(struct cistern_upload *upload, int32_t *fd)
 {
+    int is_source = fd == &upload->source_fd;
     upload->operation = (struct cistern_io_operation){.fd = *fd};
     *fd = -1;
-    upload_submit(upload, CISTERN_IO_CLOSE, clean_up);
+    (is_source ? upload_submit_source : upload_submit)(upload, CISTERN_IO_CLOSE, clean_up);
 }
 
 static void clean_up(struct cistern_upload *upload)

@@ -106,6 +106,14 @@ void upload_write_done(struct cistern_io_operation *operation)
     cistern_writer_ready(upload->writer); /* a buffer is free: others may wait for one */
 }
 
+static uint32_t part_too_large(struct cistern_upload *upload)
+{
+    return cistern_fail(&upload->error, CISTERN_LIMIT, cistern_store_uri(upload->writer->store),
+        "a state part has more than %llu bytes, the most this store holds: use a directory for "
+        "checkpoints",
+        (unsigned long long)upload->part_bytes_max);
+}
+
 static uint32_t fill_buffer(
     struct cistern_upload *upload, struct cistern_bytes buffer, uint64_t *ret_bytes)
 {
@@ -122,10 +130,7 @@ static uint32_t fill_buffer(
         *ret_bytes += bytes;
     }
     if (upload->offset + *ret_bytes > upload->part_bytes_max) {
-        return cistern_fail(&upload->error, CISTERN_LIMIT, cistern_store_uri(upload->writer->store),
-            "a state part has more than %llu bytes, the most this store holds: use a directory for "
-            "checkpoints",
-            (unsigned long long)upload->part_bytes_max);
+        return part_too_large(upload);
     }
     cistern_hash_stream_update(upload->hash, buffer.data, *ret_bytes);
     return CISTERN_OK;
@@ -251,7 +256,7 @@ static void close_source(struct cistern_upload *upload)
     }
     upload->operation.fd = upload->source_fd;
     upload->source_fd = -1;
-    upload_submit(upload, CISTERN_IO_CLOSE, source_closed);
+    upload_submit_source(upload, CISTERN_IO_CLOSE, source_closed);
 }
 
 static void copy_written(struct cistern_upload *upload)
@@ -296,7 +301,11 @@ static void copy_read(struct cistern_upload *upload)
             .data = upload->buffer,
             .bytes = cistern_io_buffer_bytes(upload->writer->io),
             .offset = upload->offset};
-    upload_submit(upload, CISTERN_IO_READ, copy_got);
+    if (upload->source_fd >= 0) {
+        upload_submit_source(upload, CISTERN_IO_READ, copy_got);
+    } else {
+        upload_submit(upload, CISTERN_IO_READ, copy_got);
+    }
 }
 
 static void copy_created(struct cistern_upload *upload)
@@ -322,7 +331,7 @@ static void copy(struct cistern_upload *upload)
 {
     upload->operation =
         (struct cistern_io_operation){.path = upload->path2, .flags = O_RDONLY | O_CLOEXEC};
-    upload_submit(upload, CISTERN_IO_OPEN, copy_opened);
+    upload_submit_source(upload, CISTERN_IO_OPEN, copy_opened);
 }
 
 /* A linked file has its backend's word for its content; without one it is read once. */
@@ -380,6 +389,14 @@ void upload_file_link(struct cistern_upload *upload)
         (int)sizeof upload->path2) {
         upload_fail(upload, cistern_fail(&upload->error, CISTERN_LIMIT, upload->part.local_path,
                                 "the path is too long"));
+        return;
+    }
+    if (upload->part.bytes > upload->part_bytes_max) {
+        upload_fail(upload, part_too_large(upload));
+        return;
+    }
+    if (cistern_store_path(upload->writer->store) == NULL) {
+        upload->then = copy; /* nothing on a disk can be linked into memory */
         return;
     }
     upload->operation = (struct cistern_io_operation){.path = upload->path2, .path2 = upload->path};

@@ -73,6 +73,9 @@ void upload_post(struct cistern_upload *upload);
 void upload_fail(struct cistern_upload *upload, uint32_t status); /* detail is in upload->error */
 /* Submits upload->operation with this opcode; `then` runs when it is done. */
 void upload_submit(struct cistern_upload *upload, uint32_t opcode, upload_step_fn then);
+/* The same for a backend's local file: memory:'s engine does not reach it, so there it is done at
+ * once, by plain system calls (its parts are small). */
+void upload_submit_source(struct cistern_upload *upload, uint32_t opcode, upload_step_fn then);
 void upload_path(struct cistern_upload *upload, char path[UPLOAD_PATH_BYTES_MAX], const char *name);
 /* Everything is in its files: enters the result with the writer and finishes. */
 void upload_complete(struct cistern_upload *upload);

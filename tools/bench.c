@@ -21,12 +21,15 @@
 #define SECONDS_MAX 3600u
 #define ENTRIES_MAX 1000000000u
 
+enum { OPTION_JSON, OPTION_SECONDS, OPTION_ENTRIES, OPTION_DIR };
 static const struct option options[] = {
-    {"json", 0, OPTION_FLAG, FIELD(json), NULL, NULL, "an object per line"},
-    {"seconds", 0, OPTION_COUNT, FIELD(seconds), "S", NULL, "time for one case, about (1)"},
-    {"entries", 0, OPTION_LIST, FIELD(entries), "N", NULL,
+    [OPTION_JSON] = {"json", 0, OPTION_FLAG, FIELD(json), NULL, NULL, "an object per line"},
+    [OPTION_SECONDS] = {"seconds", 0, OPTION_COUNT, FIELD(seconds), "S", NULL,
+        "time for one case, about (1)"},
+    [OPTION_ENTRIES] = {"entries", 0, OPTION_LIST, FIELD(entries), "N", NULL,
         "state size; may be repeated (the suite's own)"},
-    {"dir", 0, OPTION_TEXT, FIELD(directory), "DIR", NULL, "where scratch files go (TMPDIR)"},
+    [OPTION_DIR] = {"dir", 0, OPTION_TEXT, FIELD(directory), "DIR", NULL,
+        "where scratch files go (TMPDIR)"},
 };
 static const struct option_table table = {options, sizeof options / sizeof options[0], 0, 0, ""};
 
@@ -71,7 +74,7 @@ static void case_print_json(const struct bench *bench, const char *name, const c
         json_object_set_new(line, "peer_value", json_real(peer_samples[BENCH_SAMPLES / 2]));
         json_object_set_new(line, "ratio", json_real(value / peer_samples[BENCH_SAMPLES / 2]));
     }
-    (void)json_dumpf(line, stdout, JSON_COMPACT);
+    (void)json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(line);
 }
@@ -329,9 +332,12 @@ static int bench_run(struct option_settings *base, const char *path)
     while (strcmp(suite->name, name) != 0) {
         suite++; /* the command tree offers the names of this table only */
     }
-    settings->seconds = settings->seconds == 0 ? SECONDS_DEFAULT : settings->seconds;
-    if (settings->seconds > SECONDS_MAX) {
-        (void)cistern_fail(&error, CISTERN_INVALID, "--seconds", "at most %u", SECONDS_MAX);
+    if ((base->given & 1u << OPTION_SECONDS) == 0) {
+        settings->seconds = SECONDS_DEFAULT;
+    }
+    if (settings->seconds < 1 || settings->seconds > SECONDS_MAX) {
+        (void)cistern_fail(
+            &error, CISTERN_INVALID, "--seconds", "a number of seconds, 1..%u", SECONDS_MAX);
         return complaint_usage(&error, path);
     }
     struct bench bench = {.settings = settings, .suite = suite->name};

@@ -9,9 +9,13 @@
 #include "cistern/size.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define CHECK_PASSES_MAX 5u
 
 struct listing {
     uint32_t json;
@@ -21,6 +25,7 @@ struct listing {
     json_t *problems;  /* check */
     struct cistern_error *error;
     uint32_t on_terminal;
+    const char *only; /* ls: the path of the one that was asked for; NULL = all */
 };
 
 static json_t *text_or_null(const char *text)
@@ -51,6 +56,9 @@ static void ls_row_print(const struct cistern_checkpoint_row *row, uint64_t numb
 static void ls_row(void *arg, const struct cistern_checkpoint_row *row)
 {
     struct listing *listing = arg;
+    if (listing->only != NULL && strcmp(listing->only, row->path) != 0) {
+        return;
+    }
     listing->troubled += row->problem != NULL;
     if (!listing->json) {
         ls_row_print(row, listing->rows++);
@@ -69,6 +77,22 @@ static void ls_row(void *arg, const struct cistern_checkpoint_row *row)
     listing->rows++;
 }
 
+/* Of a checkpoint inside its root the root's log tells whether it is complete: the root is read,
+ * and that one's row printed. Returns the folder to open. */
+static const char *ls_target(
+    const char *path, char root[PATH_MAX], char only[PATH_MAX], struct listing *listing)
+{
+    char above[PATH_MAX];
+    int length = snprintf(above, sizeof above, "%s/../..", path);
+    if (length < 0 || (size_t)length >= sizeof above || !reading_holds(path, "MANIFEST") ||
+        !reading_holds(above, "JOB") || realpath(above, root) == NULL ||
+        realpath(path, only) == NULL) {
+        return path;
+    }
+    listing->only = only;
+    return root;
+}
+
 int checkpoint_ls(struct option_settings *base, const char *path)
 {
     (void)path;
@@ -81,7 +105,9 @@ int checkpoint_ls(struct option_settings *base, const char *path)
     if (status != CISTERN_OK) {
         return complaint_print(&error, NULL);
     }
-    status = reading_open_store(&reading, base->arguments.items[0], &error);
+    char root[PATH_MAX], only[PATH_MAX];
+    const char *target = ls_target(reading_path(base->arguments.items[0]), root, only, &listing);
+    status = reading_open_store(&reading, target, &error);
     if (status == CISTERN_OK) {
         status = cistern_checkpoints_list(reading.io, reading.store, ls_row, &listing, &error);
     }
@@ -136,7 +162,8 @@ int checkpoint_files(struct option_settings *base, const char *path)
     if (status != CISTERN_OK) {
         return complaint_print(&error, NULL);
     }
-    status = reading_open_checkpoint(&reading, base->arguments.items[0], &restore, &error);
+    status =
+        reading_open_checkpoint(&reading, reading_path(base->arguments.items[0]), &restore, &error);
     if (status == CISTERN_OK) {
         status = cistern_restore_files(restore, files_row, &listing, &error);
         cistern_restore_close(restore);
@@ -150,27 +177,14 @@ int checkpoint_files(struct option_settings *base, const char *path)
 static void check_problem(void *arg, const struct cistern_check_problem *problem)
 {
     struct listing *listing = arg;
-    if (listing->json) {
-        json_t *offset =
-            problem->offset == UINT64_MAX ? json_null() : json_integer((json_int_t)problem->offset);
-        json_t *object = json_pack("{s:s, s:o, s:s, s:s}", "path", problem->path, "offset", offset,
-            "kind", problem->kind, "message", problem->message);
-        if (object == NULL || json_array_append_new(listing->problems, object) != 0) {
-            listing->status = cistern_fail(
-                listing->error, CISTERN_NO_MEMORY, NULL, "no memory for the list of problems");
-        }
-        return;
+    json_t *offset =
+        problem->offset == UINT64_MAX ? json_null() : json_integer((json_int_t)problem->offset);
+    json_t *object = json_pack("{s:s, s:o, s:s, s:s}", "path", problem->path, "offset", offset,
+        "kind", problem->kind, "message", problem->message);
+    if (object == NULL || json_array_append_new(listing->problems, object) != 0) {
+        listing->status = cistern_fail(
+            listing->error, CISTERN_NO_MEMORY, NULL, "no memory for the list of problems");
     }
-    if (listing->on_terminal) {
-        fputs("\r\033[K", stderr);
-    }
-    text_print_escaped(stdout, problem->path);
-    if (problem->offset != UINT64_MAX) {
-        printf(": offset %" PRIu64, problem->offset);
-    }
-    printf(": %s: ", problem->kind);
-    text_print_escaped(stdout, problem->message);
-    putchar('\n');
 }
 
 static void check_progress(void *arg, uint64_t bytes_done, uint64_t bytes_total)
@@ -181,6 +195,57 @@ static void check_progress(void *arg, uint64_t bytes_done, uint64_t bytes_total)
         fprintf(stderr, "\r\033[K%s of %s", cistern_size_format(done, bytes_done),
             cistern_size_format(total, bytes_total));
     }
+}
+
+/* Keeps of `problems` what `before` has too. */
+static void problems_intersect(json_t *problems, const json_t *before)
+{
+    for (size_t i = json_array_size(problems); i-- > 0;) {
+        size_t found = 0;
+        while (found < json_array_size(before) &&
+               !json_equal(json_array_get(problems, i), json_array_get(before, found))) {
+            found++;
+        }
+        if (found == json_array_size(before)) {
+            json_array_remove(problems, i);
+        }
+    }
+}
+
+/* A writer that publishes and retires while its folder is read makes records and files come and
+ * go; damage stays. So what is found is looked for again, until two passes agree. */
+static uint32_t check_repeatedly(struct reading *reading, const char *target, uint32_t read_data,
+    struct listing *listing, struct cistern_check_report *report)
+{
+    uint32_t status = cistern_check(reading->io, target, read_data, check_problem, check_progress,
+        listing, report, listing->error);
+    int agree = json_array_size(listing->problems) == 0;
+    for (uint32_t pass = 1;
+         pass < CHECK_PASSES_MAX && !agree && status == CISTERN_OK && listing->status == CISTERN_OK;
+         pass++) {
+        json_t *before = listing->problems;
+        listing->problems = json_array();
+        status = cistern_check(reading->io, target, read_data, check_problem, check_progress,
+            listing, report, listing->error);
+        agree = json_equal(before, listing->problems);
+        problems_intersect(listing->problems, before);
+        agree |= json_array_size(listing->problems) == 0;
+        json_decref(before);
+    }
+    report->problem_count = json_array_size(listing->problems);
+    return status;
+}
+
+static void problem_print(const json_t *problem)
+{
+    const json_t *offset = json_object_get(problem, "offset");
+    text_print_escaped(stdout, json_string_value(json_object_get(problem, "path")));
+    if (json_is_integer(offset)) {
+        printf(": offset %lld", (long long)json_integer_value(offset));
+    }
+    printf(": %s: ", json_string_value(json_object_get(problem, "kind")));
+    text_print_escaped(stdout, json_string_value(json_object_get(problem, "message")));
+    putchar('\n');
 }
 
 static uint32_t check_print(struct listing *listing, const struct cistern_check_report *report)
@@ -198,6 +263,12 @@ static uint32_t check_print(struct listing *listing, const struct cistern_check_
             1, listing->error);
     }
     char bytes[16];
+    size_t index;
+    json_t *problem;
+    json_array_foreach(listing->problems, index, problem)
+    {
+        problem_print(problem);
+    }
     printf("%s: %" PRIu64 " problems, %" PRIu64 " files checked, %s read\n",
         report->problem_count == 0 ? "ok" : "NOT WHOLE", report->problem_count,
         report->files_checked, cistern_size_format(bytes, report->bytes_checked));
@@ -208,7 +279,7 @@ int checkpoint_check(struct option_settings *base, const char *path)
 {
     (void)path;
     struct checkpoint_settings *settings = (struct checkpoint_settings *)base;
-    const char *target = base->arguments.items[0];
+    const char *target = reading_path(base->arguments.items[0]);
     struct cistern_error error;
     cistern_error_clear(&error);
     struct reading reading;
@@ -223,8 +294,7 @@ int checkpoint_check(struct option_settings *base, const char *path)
         .on_terminal = (uint32_t)isatty(STDERR_FILENO)};
     status = reading_refuse_foreign(target, &error);
     if (status == CISTERN_OK) {
-        status = cistern_check(reading.io, target, settings->read_data, check_problem,
-            check_progress, &listing, &report, &error);
+        status = check_repeatedly(&reading, target, settings->read_data, &listing, &report);
     }
     status = status == CISTERN_OK ? listing.status : status;
     if (status == CISTERN_OK) {

@@ -11,7 +11,9 @@
 #include "cistern/size.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct show {
@@ -56,9 +58,62 @@ static json_t *borrowed(json_t *value)
     return value != NULL ? json_incref(value) : json_null();
 }
 
+/* A manifest writes numbers that a double cannot hold as text (FORMAT.md). */
 static json_int_t integer_of(const json_t *object, const char *key)
 {
-    return json_integer_value(json_object_get(object, key));
+    const json_t *value = json_object_get(object, key);
+    return json_is_string(value) ? (json_int_t)strtoull(json_string_value(value), NULL, 10)
+                                 : json_integer_value(value);
+}
+
+static json_t *state_make(const json_t *source)
+{
+    const char *hash = json_string_value(json_object_get(source, "serializer_xxh128"));
+    int has_serializer = integer_of(source, "serializer_bytes") > 0 && hash != NULL;
+    json_int_t ttl_ms = integer_of(source, "ttl_ms");
+    return json_pack("{s:I, s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "id", integer_of(source, "id"),
+        "name", borrowed(json_object_get(source, "name")), "kind",
+        borrowed(json_object_get(source, "kind")), "entries", (json_int_t)0, "bytes", (json_int_t)0,
+        "entries_estimated", 0, "ttl_ms", ttl_ms > 0 ? json_integer(ttl_ms) : json_null(),
+        "serializer_xxh128", has_serializer ? json_string(hash) : json_null());
+}
+
+/* The row of that name in `states`, made when it is new. NULL: no memory. */
+static json_t *state_row(json_t *states, const json_t *source)
+{
+    size_t index;
+    json_t *row;
+    json_array_foreach(states, index, row)
+    {
+        if (json_equal(json_object_get(row, "name"), json_object_get(source, "name"))) {
+            return row;
+        }
+    }
+    row = state_make(source);
+    return row != NULL && json_array_append_new(states, row) == 0 ? row : NULL;
+}
+
+/* Each slice lists its own states: an operator has their union, sizes added up. */
+static void states_add(json_t *states, const json_t *slice)
+{
+    const char *backend = json_string_value(json_object_get(slice, "backend"));
+    size_t index;
+    json_t *source;
+    json_array_foreach(json_object_get(slice, "states"), index, source)
+    {
+        json_t *row = state_row(states, source);
+        if (row == NULL) {
+            continue; /* no memory: the printer will say so */
+        }
+        json_object_set_new(row, "entries",
+            json_integer(integer_of(row, "entries") + integer_of(source, "entries")));
+        json_object_set_new(
+            row, "bytes", json_integer(integer_of(row, "bytes") + integer_of(source, "bytes")));
+        /* RocksDB counts what it has not merged yet, and a savepoint does not say who wrote it */
+        if (backend == NULL || strcmp(backend, "heap") != 0) {
+            json_object_set_new(row, "entries_estimated", json_true());
+        }
+    }
 }
 
 static json_t *subtask_make(json_t *slice, size_t position, const json_t *files)
@@ -74,20 +129,21 @@ static json_t *subtask_make(json_t *slice, size_t position, const json_t *files)
 static json_t *operator_make(json_t *source, const json_t *files)
 {
     json_t *subtasks = json_array();
+    json_t *states = json_array();
     json_int_t bytes = 0;
     size_t index;
     json_t *slice;
     json_array_foreach(json_object_get(source, "slices"), index, slice)
     {
         bytes += integer_of(slice, "bytes");
+        states_add(states, slice);
         json_array_append_new(subtasks, subtask_make(slice, index, files));
     }
     return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "operator_id",
         borrowed(json_object_get(source, "id")), "name", borrowed(json_object_get(source, "name")),
         "uid", borrowed(json_object_get(source, "uid")), "parallelism",
         integer_of(source, "parallelism"), "max_parallelism", integer_of(source, "max_parallelism"),
-        "state_bytes", bytes, "states", borrowed(json_object_get(source, "states")), "subtasks",
-        subtasks);
+        "state_bytes", bytes, "states", states, "subtasks", subtasks);
 }
 
 /* What was published as job state, when it is JSON (ours is); otherwise its size. */
@@ -111,15 +167,17 @@ static json_t *document_make(struct cistern_restore *restore, const json_t *file
     {
         json_array_append_new(operators, operator_make(operator, files));
     }
-    char created[TEXT_TIME_BYTES];
-    json_t *document =
-        json_pack("{s:s, s:i, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:o, s:o}", "format",
-            "cistern", "metadata_version", 1, "checkpoint_id", (json_int_t)info.checkpoint_id,
-            "kind", info.kind == CISTERN_SNAPSHOT_CANONICAL ? "savepoint" : "checkpoint", "path",
-            info.path, "job", info.job_name, "created", text_time(created, info.created_ms),
-            "created_ms", (json_int_t)info.created_ms, "state_bytes", (json_int_t)info.state_bytes,
-            "finished", (int)info.finished, "key_group_hash", info.key_group_hash, "job_state",
-            job_state_make(&info), "operators", operators);
+    char created[TEXT_TIME_BYTES], absolute[PATH_MAX];
+    const char *path = realpath(info.path, absolute) != NULL ? absolute : info.path; /* as in ls */
+    json_t *complete = info.complete == 2 ? json_null() : json_boolean(info.complete == 1);
+    json_t *document = json_pack(
+        "{s:s, s:i, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:b, s:b, s:s, s:o, s:o}", "format",
+        "cistern", "metadata_version", 1, "checkpoint_id", (json_int_t)info.checkpoint_id, "kind",
+        info.kind == CISTERN_SNAPSHOT_CANONICAL ? "savepoint" : "checkpoint", "path", path, "job",
+        info.job_name, "created", text_time(created, info.created_ms), "created_ms",
+        (json_int_t)info.created_ms, "state_bytes", (json_int_t)info.state_bytes, "complete",
+        complete, "bare", (int)info.is_bare, "finished", (int)info.finished, "key_group_hash",
+        info.key_group_hash, "job_state", job_state_make(&info), "operators", operators);
     json_decref(manifest);
     return document;
 }
@@ -152,6 +210,40 @@ static void subtask_print(const json_t *subtask)
     }
 }
 
+/* What can be said of how whole it is, without a look at the data (`check` does that). */
+static const char *complete_text(const json_t *document)
+{
+    if (json_is_true(json_object_get(document, "bare"))) {
+        return "unknown (no commit log); a copy without its data files: it shows, but does not "
+               "restore";
+    }
+    const json_t *complete = json_object_get(document, "complete");
+    return json_is_true(complete)   ? "yes"
+           : json_is_null(complete) ? "unknown (no commit log)"
+                                    : "no";
+}
+
+static void states_print(const json_t *states)
+{
+    char bytes[16], entries[TEXT_NUMBER_BYTES];
+    size_t index;
+    json_t *state;
+    json_array_foreach((json_t *)states, index, state)
+    {
+        json_int_t ttl_ms = integer_of(state, "ttl_ms");
+        printf("    state ");
+        text_print_escaped(stdout, string_of(state, "name"));
+        printf("  %s  %s%s entries, %s", string_of(state, "kind"),
+            json_is_true(json_object_get(state, "entries_estimated")) ? "about " : "",
+            text_number(entries, (uint64_t)integer_of(state, "entries")),
+            cistern_size_format(bytes, (uint64_t)integer_of(state, "bytes")));
+        if (ttl_ms > 0) {
+            printf(", ttl %lld ms", (long long)ttl_ms);
+        }
+        putchar('\n');
+    }
+}
+
 static void document_print(const json_t *document)
 {
     char bytes[16];
@@ -161,6 +253,7 @@ static void document_print(const json_t *document)
         cistern_size_format(bytes, (uint64_t)integer_of(document, "state_bytes")),
         (long long)integer_of(document, "metadata_version"),
         json_is_true(json_object_get(document, "finished")) ? ", the job finished with it" : "");
+    printf("  complete: %s\n", complete_text(document));
     size_t i, j;
     json_t *operator, * subtask;
     json_array_foreach(json_object_get(document, "operators"), i, operator)
@@ -169,6 +262,7 @@ static void document_print(const json_t *document)
             (long long)integer_of(operator, "parallelism"),
             (long long)integer_of(operator, "max_parallelism"),
             cistern_size_format(bytes, (uint64_t)integer_of(operator, "state_bytes")));
+        states_print(json_object_get(operator, "states"));
         json_array_foreach(json_object_get(operator, "subtasks"), j, subtask)
         {
             subtask_print(subtask);
@@ -189,7 +283,8 @@ int checkpoint_show(struct option_settings *base, const char *path)
         return complaint_print(&error, NULL);
     }
     struct show show = {.files = json_array()};
-    status = reading_open_checkpoint(&reading, base->arguments.items[0], &restore, &error);
+    status =
+        reading_open_checkpoint(&reading, reading_path(base->arguments.items[0]), &restore, &error);
     if (status == CISTERN_OK) {
         status = cistern_restore_files(restore, file_add, &show, &error);
     }

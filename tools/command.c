@@ -52,10 +52,6 @@ static int leaf_run(const struct command *command, const char *path, int argc, c
     }
     option_settings_deinit(command->table, settings);
     cistern_release(settings);
-    if (fflush(stdout) != 0 && code == EXIT_DONE) {
-        complaint_note("standard output cannot be written");
-        code = EXIT_OPERATIONAL;
-    }
     return code;
 }
 
@@ -69,6 +65,10 @@ static const struct command *child_find(
         }
         suggest_offer(&suggest, command->children[i].name);
     }
+    suggest_offer(&suggest, "--help");
+    if (strchr(path, ' ') == NULL) {
+        suggest_offer(&suggest, "--version");
+    }
     struct cistern_error error;
     const char *what = name[0] == '-' ? "option" : "command";
     if (suggest.best != NULL) {
@@ -81,10 +81,29 @@ static const struct command *child_find(
     return NULL;
 }
 
+static int help_run(const struct command *command, const char *path, int argc, char **argv)
+{
+    char child_path[COMMAND_PATH_BYTES_MAX];
+    snprintf(child_path, sizeof child_path, "%s", path);
+    for (int i = 0; i < argc && command->children != NULL; i++) {
+        command = child_find(command, argv[i], child_path);
+        if (command == NULL) {
+            return EXIT_USAGE;
+        }
+        size_t at = strlen(child_path);
+        snprintf(child_path + at, sizeof child_path - at, " %s", command->name);
+    }
+    (command->children != NULL ? branch_help : leaf_help)(command, child_path);
+    return EXIT_DONE;
+}
+
 static int command_run(const struct command *command, const char *path, int argc, char **argv)
 {
     if (command->children == NULL) {
         return leaf_run(command, path, argc, argv);
+    }
+    if (argc > 1 && strcmp(argv[0], "help") == 0) { /* `help run wordcount`: its --help */
+        return help_run(command, path, argc - 1, argv + 1);
     }
     if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 ||
                         strcmp(argv[0], "help") == 0)) {
@@ -93,7 +112,7 @@ static int command_run(const struct command *command, const char *path, int argc
     }
     if (argc == 0) {
         struct cistern_error error;
-        (void)cistern_fail(&error, CISTERN_INVALID, NULL, "%s: which command?", path);
+        (void)cistern_fail(&error, CISTERN_INVALID, NULL, "which command of %s?", path);
         return complaint_usage(&error, path);
     }
     const struct command *child = child_find(command, argv[0], path);
@@ -105,7 +124,7 @@ static int command_run(const struct command *command, const char *path, int argc
     return command_run(child, child_path, argc - 1, argv + 1);
 }
 
-int command_main(int argc, char **argv)
+static int main_run(int argc, char **argv)
 {
     const struct command children[] = {run_command, checkpoint_command, bench_command};
     const struct command root = {
@@ -119,4 +138,15 @@ int command_main(int argc, char **argv)
         return EXIT_DONE;
     }
     return command_run(&root, "cistern", argc - 1, argv + 1);
+}
+
+int command_main(int argc, char **argv)
+{
+    int code = main_run(argc, argv);
+    /* whatever was said on it, help and version included */
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_DONE) {
+        complaint_note("standard output cannot be written");
+        code = EXIT_OPERATIONAL;
+    }
+    return code;
 }

@@ -5,6 +5,7 @@
 #include "cistern/endian.h"
 #include "cistern/error.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,11 +65,69 @@ static uint32_t list_grow(struct input_list *list, const char *path, struct cist
     return CISTERN_OK;
 }
 
-static uint32_t file_add(struct input_list *list, const char *path, struct cistern_error *error)
+/* Like realpath(), of something whose last names need not exist yet. */
+static int path_resolve(const char *path, char resolved[PATH_MAX])
+{
+    char whole[PATH_MAX], head[PATH_MAX];
+    int length = snprintf(whole, sizeof whole, "%s%s", path[0] == '/' ? "" : "./", path);
+    if (length < 0 || (size_t)length >= sizeof whole) {
+        return 0;
+    }
+    memcpy(head, whole, (size_t)length + 1);
+    const char *tail = ""; /* of `whole`: what is not there */
+    while (realpath(head, resolved) == NULL) {
+        char *slash = strrchr(head, '/');
+        if (slash == NULL || slash == head) {
+            return 0;
+        }
+        tail = whole + (slash - head);
+        *slash = '\0';
+    }
+    size_t at = strlen(resolved);
+    length = snprintf(resolved + at, PATH_MAX - at, "%s", tail);
+    return length >= 0 && (size_t)length < PATH_MAX - at;
+}
+
+uint32_t input_list_exclude(struct input_list *list, const char *path, struct cistern_error *error)
+{
+    char resolved[PATH_MAX];
+    assert(list->excluded_count < INPUT_EXCLUDED_MAX && list->count == 0);
+    if (!path_resolve(path, resolved)) {
+        return CISTERN_OK; /* whoever opens it says why it cannot be */
+    }
+    char *copy = cistern_duplicate_string(resolved);
+    if (copy == NULL) {
+        return cistern_fail(error, CISTERN_NO_MEMORY, path, "no memory for the list of inputs");
+    }
+    list->excluded[list->excluded_count++] = copy;
+    return CISTERN_OK;
+}
+
+static int is_excluded(const struct input_list *list, const char *resolved)
+{
+    for (uint32_t i = 0; i < list->excluded_count; i++) {
+        if (strcmp(list->excluded[i], resolved) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static uint32_t excluded_named(const char *path, struct cistern_error *error)
+{
+    return cistern_fail(error, CISTERN_INVALID, path,
+        "the job would read what it writes: input and output, report or checkpoints are the same");
+}
+
+static uint32_t file_add(
+    struct input_list *list, const char *path, uint32_t named, struct cistern_error *error)
 {
     char resolved[PATH_MAX];
     if (realpath(path, resolved) == NULL) {
         return cistern_fail_errno(error, errno, path, "cannot open the input");
+    }
+    if (is_excluded(list, resolved)) {
+        return named ? excluded_named(path, error) : CISTERN_OK;
     }
     uint32_t status = list_grow(list, path, error);
     uint8_t *scratch = status == CISTERN_OK ? cistern_allocate(INPUT_HEAD_BYTES) : NULL;
@@ -127,7 +186,7 @@ static uint32_t entry_add(struct input_list *list, const char *directory, const 
     if (stat(path, &target) != 0 || !S_ISREG(target.st_mode)) {
         return CISTERN_OK; /* a dangling link, a socket, a device: nothing to read words from */
     }
-    return file_add(list, path, error);
+    return file_add(list, path, 0, error);
 }
 
 static uint32_t directory_add(
@@ -136,6 +195,13 @@ static uint32_t directory_add(
     if (depth > INPUT_DEPTH_MAX) {
         return cistern_fail(
             error, CISTERN_LIMIT, path, "directories nest deeper than %u", INPUT_DEPTH_MAX);
+    }
+    char resolved[PATH_MAX];
+    if (realpath(path, resolved) == NULL) {
+        return cistern_fail_errno(error, errno, path, "cannot read the input directory");
+    }
+    if (is_excluded(list, resolved)) {
+        return depth == 0 ? excluded_named(path, error) : CISTERN_OK;
     }
     struct dirent **entries;
     int count = scandir(path, &entries, entry_wanted, entry_compare);
@@ -167,13 +233,16 @@ uint32_t input_list_add(struct input_list *list, const char *path, struct cister
             "the input is neither a file nor a directory; a source must be able to go back to an "
             "offset");
     }
-    return file_add(list, path, error);
+    return file_add(list, path, 1, error);
 }
 
 void input_list_deinit(struct input_list *list)
 {
     for (uint32_t i = 0; i < list->count; i++) {
         cistern_release(list->files[i].path);
+    }
+    for (uint32_t i = 0; i < list->excluded_count; i++) {
+        cistern_release(list->excluded[i]);
     }
     cistern_release(list->files);
     *list = (struct input_list){0};

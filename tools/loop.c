@@ -67,6 +67,7 @@ static void loop_fail(struct loop *loop, const struct cistern_error *error)
     }
     loop->failed = 1;
     loop->run->error = *error;
+    loop->run->error.status = run_ask_fence(loop->run, error->status, &loop->run->error);
     loop->phase = PHASE_LEAVING;
     source_abort(&loop->run->source);
     for (uint32_t i = 0; i < loop->run->slot_count; i++) {
@@ -152,6 +153,7 @@ static void action_confirm(struct loop *loop, const struct cistern_action *actio
     attempt->over = 1;
     attempt->row.async_ms = (uint64_t)(cistern_now_ns() - attempt->trigger_ns) / 1000000;
     report_checkpoint(&loop->run->report, &attempt->row);
+    loop->run->savepoint_taken |= attempt->savepoint_directory != NULL;
     if (attempt->savepoint_directory == NULL && loop->phase >= PHASE_LAST_CHECKPOINT &&
         attempt->position.records == loop->end.records) {
         loop->run->confirmed_id = attempt->id;
@@ -160,12 +162,17 @@ static void action_confirm(struct loop *loop, const struct cistern_action *actio
 
 static void action_discard(struct loop *loop, const struct cistern_action *action)
 {
+    struct cistern_error error;
+    cistern_error_clear(&error);
     loop->run->report.checkpoints_failed++;
     loop->attempt.over |= action->checkpoint_id == loop->attempt.id;
+    if (!loop->failed && run_ask_fence(loop->run, CISTERN_ABORTED, &error) == CISTERN_FENCED) {
+        loop_fail(loop, &error); /* a fenced job does not go on */
+    }
     if (!loop->failed) {
         const struct cistern_error *why = action->error;
-        complaint_warn("checkpoint %" PRIu64 " failed, the job goes on: %s (%s)",
-            action->checkpoint_id,
+        complaint_warn("%s %" PRIu64 " failed, the job goes on: %s (%s)",
+            loop->phase == PHASE_SAVEPOINT ? "savepoint" : "checkpoint", action->checkpoint_id,
             why != NULL && why->message[0] != '\0' ? why->message : "no reason was given",
             why != NULL ? why->object : "");
     }
@@ -372,7 +379,12 @@ static void phase_advance(struct loop *loop)
         }
         phase_enter(loop, PHASE_SAVEPOINT);
     }
-    if (run->settings->savepoint != NULL && !loop->asked) {
+    if (run->settings->savepoint != NULL && !loop->asked &&
+        savepoint_is_there(run, loop->end.records)) {
+        complaint_note(
+            "the savepoint %s was taken before, at this very end", run->settings->savepoint);
+        run->savepoint_taken = 1;
+    } else if (run->settings->savepoint != NULL && !loop->asked) {
         loop->asked = (uint32_t)trigger(loop, run->settings->savepoint);
         return;
     }

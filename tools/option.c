@@ -178,8 +178,8 @@ uint32_t option_parse(const struct option_table *table, int argc, char **argv,
         uint32_t status;
         if (words_only || argv[at][0] != '-' || argv[at][1] == '\0') {
             status = settings->arguments.count == table->arguments_max
-                         ? cistern_fail(error, CISTERN_INVALID, argv[at],
-                               "unexpected argument \"%s\"", argv[at])
+                         ? cistern_fail(
+                               error, CISTERN_INVALID, NULL, "unexpected argument \"%s\"", argv[at])
                          : option_list_add(&settings->arguments, argv[at], error);
         } else if (strcmp(argv[at], "--") == 0) {
             words_only = 1;

@@ -45,9 +45,24 @@ void reading_deinit(struct reading *reading)
     *reading = (struct reading){0};
 }
 
+const char *reading_path(const char *uri)
+{
+    if (strncmp(uri, "file:", 5) == 0) {
+        uri += 5;
+        return strncmp(uri, "//", 2) == 0 ? uri + 2 : uri;
+    }
+    return uri;
+}
+
 uint32_t reading_refuse_foreign(const char *path, struct cistern_error *error)
 {
     struct stat stat_of;
+    size_t scheme = strcspn(path, ":/");
+    if (strncmp(path + scheme, "://", 3) == 0 || strcmp(path, "memory:") == 0) {
+        return cistern_fail(error, CISTERN_UNSUPPORTED, path,
+            "checkpoints are read from a directory (a path or file:PATH); this build knows no "
+            "other store");
+    }
     if (stat(path, &stat_of) != 0) {
         return cistern_fail_errno(error, errno, path, "cannot look at it");
     }
@@ -77,18 +92,18 @@ uint32_t reading_open_store(struct reading *reading, const char *path, struct ci
                                 : status;
 }
 
-static int is_root(const char *path)
+int reading_holds(const char *path, const char *name)
 {
-    char job[4200];
+    char file[4200];
     struct stat stat_of;
-    int length = snprintf(job, sizeof job, "%s/JOB", path);
-    return length > 0 && (size_t)length < sizeof job && stat(job, &stat_of) == 0;
+    int length = snprintf(file, sizeof file, "%s/%s", path, name);
+    return length > 0 && (size_t)length < sizeof file && stat(file, &stat_of) == 0;
 }
 
 uint32_t reading_open_checkpoint(struct reading *reading, const char *path,
     struct cistern_restore **ret_restore, struct cistern_error *error)
 {
-    if (is_root(path)) {
+    if (reading_holds(path, "JOB")) {
         uint32_t status = reading_open_store(reading, path, error);
         return status == CISTERN_OK ? cistern_restore_open(reading->io, reading->store, "latest",
                                           NULL, ret_restore, error)
@@ -97,6 +112,10 @@ uint32_t reading_open_checkpoint(struct reading *reading, const char *path,
     uint32_t status = reading_refuse_foreign(path, error);
     if (status != CISTERN_OK) {
         return status;
+    }
+    if (!reading_holds(path, "MANIFEST")) {
+        return cistern_fail(error, CISTERN_NOT_FOUND, path,
+            "neither a checkpoint (no MANIFEST) nor a job's root (no JOB)");
     }
     char pointer[4200]; /* a bare name must not be taken for "latest" or an id */
     int length =
@@ -109,12 +128,13 @@ uint32_t reading_open_checkpoint(struct reading *reading, const char *path,
 
 uint32_t reading_print_json(json_t *value, uint32_t indented, struct cistern_error *error)
 {
-    if (value == NULL || json_dumpf(value, stdout, indented ? JSON_INDENT(2) : JSON_COMPACT) != 0) {
-        json_decref(value);
-        return cistern_fail(error, CISTERN_NO_MEMORY, NULL,
-            "no memory for the answer, or standard output is closed");
+    if (value == NULL) {
+        return cistern_fail(error, CISTERN_NO_MEMORY, NULL, "no memory for the answer");
     }
+    int failed = json_dumpf(value, stdout, indented ? JSON_INDENT(2) : JSON_COMPACT) != 0;
     json_decref(value);
-    putchar('\n');
-    return CISTERN_OK;
+    failed |= putchar('\n') == EOF;
+    return failed
+               ? cistern_fail_errno(error, errno, "standard output", "the answer cannot be written")
+               : CISTERN_OK;
 }

@@ -109,7 +109,7 @@ static void metrics_print(struct report *report, const struct cistern_pool_usage
         (json_int_t)growth_of(usage->anon_bytes, usage->anon_baseline_bytes), "checkpoints",
         (json_int_t)report->checkpoint_count, "holders", holders_make(pool));
     if (line != NULL) {
-        (void)json_dumpf(line, report->metrics, JSON_COMPACT);
+        (void)json_dumpf(line, report->metrics, JSON_COMPACT | JSON_REAL_PRECISION(9));
         (void)fputc('\n', report->metrics);
         (void)fflush(report->metrics);
         json_decref(line);
@@ -225,7 +225,7 @@ uint32_t report_write(struct report *report, struct cistern_pool *pool, struct c
         return cistern_fail(
             error, CISTERN_NO_MEMORY, report->file_path, "no memory for the report");
     }
-    int failed = json_dumpf(document, report->file, JSON_INDENT(2)) != 0;
+    int failed = json_dumpf(document, report->file, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0;
     failed |= fputc('\n', report->file) == EOF;
     failed |= fclose(report->file) != 0;
     report->file = NULL;

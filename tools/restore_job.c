@@ -191,13 +191,30 @@ static uint32_t nothing_found(struct attempt *attempt, uint32_t status)
     return slots_fill(run, NULL);
 }
 
+/* A number is a checkpoint's id in the folder of --checkpoint-dir; all else is a path. */
+static int is_id(const struct run *run, const char *pointer)
+{
+    return run->settings->checkpoint_dir != NULL && pointer[strspn(pointer, "0123456789")] == '\0';
+}
+
 static uint32_t pointer_restore(struct attempt *attempt, int latest)
 {
     struct run *run = attempt->run;
     struct cistern_restore_options options = {
         .older_than_id = attempt->older_than_id, .skipped = skipped_warn, .arg = attempt};
+    const char *pointer = run->settings->restore;
+    char path[4200]; /* a bare name must not be taken for an id */
+    if (!latest && !is_id(run, pointer)) {
+        pointer = reading_path(pointer);
+        int length =
+            snprintf(path, sizeof path, "%s%s", strchr(pointer, '/') == NULL ? "./" : "", pointer);
+        if (length < 0 || (size_t)length >= sizeof path) {
+            return cistern_fail(&run->error, CISTERN_INVALID, "--restore", "the path is too long");
+        }
+        pointer = path;
+    }
     uint32_t status = cistern_restore_open(
-        run->io, run->store, run->settings->restore, &options, &attempt->restore, &run->error);
+        run->io, run->store, pointer, &options, &attempt->restore, &run->error);
     if (status == CISTERN_NOT_FOUND && latest) {
         return nothing_found(attempt, status);
     }
@@ -215,6 +232,71 @@ static uint32_t pointer_restore(struct attempt *attempt, int latest)
     return status;
 }
 
+uint32_t savepoint_check(struct run *run)
+{
+    const struct run_settings *settings = run->settings;
+    const char *path = settings->savepoint;
+    struct cistern_error error;
+    if (path == NULL) {
+        return CISTERN_OK;
+    }
+    if (strncmp(settings->checkpoint_dir, "memory:", 7) == 0) {
+        return cistern_fail(&run->error, CISTERN_INVALID, "--savepoint",
+            "checkpoints are kept in memory: a savepoint needs a --checkpoint-dir on disk");
+    }
+    uint32_t status = reading_refuse_foreign(path, &error);
+    if (status == CISTERN_NOT_FOUND) {
+        return CISTERN_OK; /* it will be made */
+    }
+    /* a restart finds the one of its earlier life: compared when it is due */
+    if (status == CISTERN_OK && settings->restore == NULL && reading_holds(path, "MANIFEST")) {
+        return cistern_fail(&run->error, CISTERN_INVALID, path,
+            "there is a savepoint here already; choose another --savepoint");
+    }
+    run->error = status == CISTERN_OK ? run->error : error;
+    return status;
+}
+
+int savepoint_is_there(struct run *run, uint64_t records)
+{
+    struct cistern_restore *restore = NULL;
+    struct cistern_restore_info info;
+    struct cistern_error error;
+    struct position position;
+    char path[4200];
+    snprintf(path, sizeof path, "%s%.4096s", strchr(run->settings->savepoint, '/') ? "" : "./",
+        run->settings->savepoint);
+    if (!reading_holds(path, "MANIFEST") ||
+        cistern_restore_open(run->io, NULL, path, NULL, &restore, &error) != CISTERN_OK) {
+        return 0;
+    }
+    cistern_restore_info(restore, &info);
+    int same = info.kind == CISTERN_SNAPSHOT_CANONICAL && strcmp(info.job_name, "wordcount") == 0 &&
+               position_decode(info.job_state, &run->inputs, &position, &error) == CISTERN_OK &&
+               position.records == records;
+    cistern_restore_close(restore);
+    return same;
+}
+
+uint32_t restore_check(struct run *run)
+{
+    if (is_id(run, run->settings->restore)) {
+        return CISTERN_OK;
+    }
+    const char *path = reading_path(run->settings->restore);
+    uint32_t status = reading_refuse_foreign(path, &run->error);
+    if (status != CISTERN_OK || reading_holds(path, "MANIFEST")) {
+        return status;
+    }
+    if (reading_holds(path, "JOB")) {
+        return cistern_fail(&run->error, CISTERN_NOT_FOUND, path,
+            "this is a folder of checkpoints: name one of those in its chk/, or pass it as "
+            "--checkpoint-dir with --restore latest");
+    }
+    return cistern_fail(&run->error, CISTERN_NOT_FOUND, path,
+        "nothing to restore: neither a checkpoint nor a savepoint (no MANIFEST)");
+}
+
 uint32_t restore_job(struct run *run)
 {
     const char *pointer = run->settings->restore;
@@ -222,12 +304,6 @@ uint32_t restore_job(struct run *run)
         return slots_fill(run, NULL);
     }
     int latest = strcmp(pointer, "latest") == 0;
-    if (!latest && strchr(pointer, '/') != NULL) {
-        uint32_t status = reading_refuse_foreign(pointer, &run->error);
-        if (status != CISTERN_OK) {
-            return status;
-        }
-    }
     struct attempt attempt = {.run = run};
     for (uint32_t i = 0; i < RESTORE_ATTEMPTS_MAX; i++) {
         uint64_t older_than_id = attempt.older_than_id;

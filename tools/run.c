@@ -2,6 +2,7 @@
  * run.h. */
 #include "run.h"
 #include "complaint.h"
+#include "reading.h"
 #include "sorter.h"
 
 #include "cistern/alloc.h"
@@ -30,15 +31,6 @@ static int is_memory(const char *uri)
     return uri != NULL && strncmp(uri, "memory:", 7) == 0;
 }
 
-static const char *uri_path(const char *uri)
-{
-    if (strncmp(uri, "file:", 5) == 0) {
-        uri += 5;
-        return strncmp(uri, "//", 2) == 0 ? uri + 2 : uri;
-    }
-    return uri;
-}
-
 /* What a run of ours makes in a root: a folder with nothing else may be one that was killed
  * before its JOB was there. */
 static int name_is_ours(const char *name)
@@ -56,17 +48,23 @@ static int name_is_ours(const char *name)
 static uint32_t root_check(struct run *run)
 {
     const struct run_settings *settings = run->settings;
-    if (settings->restore == NULL || strcmp(settings->restore, "latest") != 0) {
+    if (settings->restore == NULL) {
         return CISTERN_OK;
+    }
+    if (strcmp(settings->restore, "latest") != 0) {
+        return restore_check(run);
     }
     if (is_memory(settings->checkpoint_dir)) {
         return cistern_fail(&run->error, CISTERN_NOT_FOUND, settings->checkpoint_dir,
             "nothing to restore: checkpoints were kept in memory, and went with the process that "
             "took them");
     }
-    const char *path = uri_path(settings->checkpoint_dir);
+    const char *path = reading_path(settings->checkpoint_dir);
     DIR *directory = opendir(path);
     if (directory == NULL) {
+        if (reading_refuse_foreign(path, &run->error) == CISTERN_UNSUPPORTED) {
+            return CISTERN_UNSUPPORTED;
+        }
         return cistern_fail_errno(&run->error, errno, path, "nothing to restore");
     }
     uint32_t has_job = 0, has_other = 0;
@@ -84,7 +82,18 @@ static uint32_t root_check(struct run *run)
 
 static uint32_t inputs_find(struct run *run)
 {
+    const struct run_settings *settings = run->settings;
+    const char *const written[] = {settings->output, settings->report, settings->metrics,
+        settings->savepoint, settings->work_dir,
+        settings->checkpoint_dir != NULL && !is_memory(settings->checkpoint_dir)
+            ? reading_path(settings->checkpoint_dir)
+            : NULL};
     uint32_t status = CISTERN_OK;
+    for (uint32_t i = 0; i < sizeof written / sizeof written[0] && status == CISTERN_OK; i++) {
+        if (written[i] != NULL) {
+            status = input_list_exclude(&run->inputs, written[i], &run->error);
+        }
+    }
     for (uint32_t i = 0; i < run->settings->inputs.count && status == CISTERN_OK; i++) {
         status = input_list_add(&run->inputs, run->settings->inputs.items[i], &run->error);
     }
@@ -134,6 +143,9 @@ static uint32_t pool_open(struct run *run)
         status = cistern_pool_create(&options, &run->pool, &run->error);
     }
     run->too_small = status == CISTERN_INVALID;
+    if (run->too_small) {
+        run->error.object[0] = '\0'; /* the message names the option */
+    }
     return status;
 }
 
@@ -327,11 +339,27 @@ static uint32_t result_write(struct run *run)
 
 /* ---- a life ---- */
 
+uint32_t run_ask_fence(struct run *run, uint32_t status, struct cistern_error *error)
+{
+    struct cistern_error fenced;
+    cistern_error_clear(&fenced);
+    if (status == CISTERN_OK || status == CISTERN_FENCED || run->writer == NULL ||
+        cistern_writer_check(run->writer, &fenced) != CISTERN_FENCED) {
+        return status;
+    }
+    fenced.status = CISTERN_FENCED;
+    *error = fenced;
+    return CISTERN_FENCED;
+}
+
 static uint32_t job_prepare(struct run *run)
 {
     uint32_t status = inputs_find(run);
     if (status == CISTERN_OK) {
         status = root_check(run);
+    }
+    if (status == CISTERN_OK) {
+        status = savepoint_check(run);
     }
     if (status == CISTERN_OK) {
         status = output_init(&run->output, run->settings->output, &run->error);
@@ -375,6 +403,7 @@ static uint32_t job_live(struct run *run)
     } else if (status == CISTERN_OK) {
         status = result_write(run);
     }
+    status = run_ask_fence(run, status, &run->error);
     struct cistern_error error;
     cistern_error_clear(&error);
     if (run->report.finished_ns != 0) {
@@ -427,6 +456,16 @@ static void job_end(struct run *run)
     cistern_release(run->workers);
 }
 
+/* RocksDB's live files are what fills the checkpoint's disk unless they are told to be elsewhere. */
+static const char *advice_for_space(const struct run *run)
+{
+    if (!run->use_rocks || run->settings->work_dir != NULL || run->writer == NULL) {
+        return NULL;
+    }
+    return "free space, or put RocksDB's live files on another disk with --work-dir DIR; the last "
+           "checkpoint stays usable: --restore latest";
+}
+
 static const char *advice_for(const struct run *run, uint32_t status)
 {
     if (run->too_small) {
@@ -442,6 +481,14 @@ static const char *advice_for(const struct run *run, uint32_t status)
         return "wait for the other run to end, or take its place with --takeover";
     case CISTERN_NOT_FOUND:
         return "check the path";
+    case CISTERN_UNSUPPORTED:
+        if (run->io == NULL && strcmp(run->settings->io, "uring") == 0 &&
+            strcmp(run->error.object, "io_uring") == 0) {
+            return "--io auto takes what there is, --io threads needs no ring";
+        }
+        return NULL;
+    case CISTERN_NO_SPACE:
+        return advice_for_space(run);
     default:
         return NULL;
     }
@@ -466,7 +513,12 @@ int run_wordcount(const struct run_settings *settings)
         status = job_live(run);
     }
     int code = EXIT_DONE;
-    if (status != CISTERN_OK) {
+    if (status == CISTERN_OK && settings->savepoint != NULL && !run->savepoint_taken) {
+        complaint_note(
+            "the savepoint %s was not taken; repeat with --restore latest --savepoint PATH",
+            settings->savepoint);
+        code = EXIT_OPERATIONAL;
+    } else if (status != CISTERN_OK) {
         run->error.status = status;
         code = complaint_print(&run->error, advice_for(run, status));
         code = run->too_small ? EXIT_USAGE : code;

@@ -44,15 +44,26 @@ struct run {
     /* the newest checkpoint of this root that holds everything up to the end; 0 = none */
     uint64_t confirmed_id;
     uint32_t stopped;   /* by a signal: no output */
+    uint32_t savepoint_taken;
     uint32_t too_small; /* the failure is a budget that does not open */
     struct cistern_error error;
 };
 /* run_command.c fills the settings' defaults; returns the exit code. */
 int run_wordcount(const struct run_settings *settings);
+/* Was that failure another writer's doing? It sweeps the working files of the one it replaces, and
+ * what fails then is an open or a write. Returns FENCED with its error when so, else `status`.
+ * Threads: main only. */
+uint32_t run_ask_fence(struct run *run, uint32_t status, struct cistern_error *error);
 
 /* restore_job.c: opens the backends, from a checkpoint or empty; start, restored_id and
  * restored_finished are set. */
 CISTERN_MUST_USE uint32_t restore_job(struct run *run);
+/* Can the savepoint that was asked for be taken there? Before anything is made. */
+CISTERN_MUST_USE uint32_t savepoint_check(struct run *run);
+/* An earlier life of the job took it at this very position. */
+int savepoint_is_there(struct run *run, uint64_t records);
+/* Of a PATH to restore (not "latest"): is a checkpoint there? Before anything is made. */
+CISTERN_MUST_USE uint32_t restore_check(struct run *run);
 CISTERN_MUST_USE uint32_t backend_open(struct run *run, uint32_t index, uint32_t rocks,
     struct cistern_backend **ret_backend, struct cistern_error *error);
 

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "complaint.h"
 #include "flink_keys.h"
+#include "reading.h"
 #include "run.h"
 
 #include "cistern/error.h"
@@ -106,6 +107,9 @@ static uint32_t settings_resolve(struct run_settings *settings, struct cistern_e
             settings->checkpoint_dir =
                 settings->checkpoint_dir != NULL ? settings->checkpoint_dir : presets[i].directory;
         }
+    }
+    if (settings->savepoint != NULL) {
+        settings->savepoint = reading_path(settings->savepoint);
     }
     settings->io = settings->io != NULL ? settings->io : "auto";
     status = range_check(settings, error);

@@ -53,6 +53,14 @@ expect 2 "unknown job" "$CISTERN" run wordcuont
 says err "did you mean wordcount?" "unknown job"
 expect 2 "unknown verb" "$CISTERN" checkpoint shwo x
 says err "did you mean show?" "unknown verb"
+expect 2 "mistyped --version" "$CISTERN" --verison
+says err "did you mean --version?" "mistyped --version"
+expect 0 "help of a verb" "$CISTERN" help checkpoint ls
+says out "usage: cistern checkpoint ls DIR" "help of a verb"
+for option in --help --version; do
+    expect 1 "$option on a full disk" sh -c '"$0" "$1" >/dev/full' "$CISTERN" $option
+done
+expect 2 "no seconds" "$CISTERN" bench memory --seconds 0
 expect 2 "unknown option" count --chekpoint-every 3
 is err "cistern: unknown option --chekpoint-every; did you mean --checkpoint-every?
   see \`cistern run wordcount --help\`" "unknown option"
@@ -130,6 +138,13 @@ expect 0 "show --json" "$CISTERN" checkpoint show "$newest" --json
 for field in format metadata_version checkpoint_id state_bytes operators parallelism max_parallelism subtasks key_groups; do
     says out "\"$field\"" "show --json"
 done
+says out '"complete": true' "show --json"
+tr -d ' \n' <out >compact
+words=$(wc -l <text.expected)
+says compact "\"states\":[{\"id\":1,\"name\":\"words\",\"kind\":\"reducing\",\"entries\":$words," "show --json: the union of the slices' states"
+expect 0 "show" "$CISTERN" checkpoint show "$newest"
+says out "complete: yes" "show"
+says out "state words  reducing  ${words%???},${words: -3} entries" "show"
 expect 0 "files" "$CISTERN" checkpoint files "$newest" --json
 says out '"exists":true' "files"
 expect 0 "check" "$CISTERN" checkpoint check job --read-data --json
@@ -156,6 +171,72 @@ expect 10 "latest in memory" count --input text --managed 64m --preset memory --
 says err "kept in memory" "latest in memory"
 expect 0 "preset memory" count --input text --output o --managed 64m --preset memory --checkpoint-every 30000
 same o text.expected "preset memory"
+expect 0 "preset memory on RocksDB" count --input text --output o --managed 64m --preset memory --backend rocks --slots 2 \
+    --checkpoint-every 30000 --report r
+same o text.expected "preset memory on RocksDB"
+says r '"checkpoints_failed": 0' "preset memory on RocksDB"
+if [ ! -s err ]; then ok; else fail "preset memory on RocksDB: warnings"; fi
+
+# ---- what a path may be
+expect 0 "ls of a file: URI" "$CISTERN" checkpoint ls "file://$PWD/job"
+expect 0 "show of a file: URI" "$CISTERN" checkpoint show file:job
+expect 0 "ls of one checkpoint" "$CISTERN" checkpoint ls "$newest" --json
+says out '"complete":true' "ls of one checkpoint: its root's log is asked"
+if [ "$(wc -l <out)" -eq 1 ]; then ok; else fail "ls of one checkpoint: one row"; fi
+for verb in ls show files check; do
+    expect 13 "$verb of another store" "$CISTERN" checkpoint $verb s3://bucket/prefix
+    mkdir -p hollow
+    expect 10 "$verb of an empty folder" "$CISTERN" checkpoint $verb hollow
+    says err "(no JOB" "$verb of an empty folder"
+done
+for pointer in absent hollow job s3://bucket/prefix; do
+    code=10
+    [ "${pointer#s3:}" != "$pointer" ] && code=13
+    expect $code "restore of $pointer" count --input small --managed 64m --restore "$pointer" --checkpoint-dir unmade
+    if [ ! -e unmade ]; then ok; else fail "restore of $pointer: made a root"; fi
+done
+expect 10 "restore of a root" count --input small --managed 64m --restore job
+says err "--restore latest" "restore of a root"
+expect 1 "a full disk behind standard output" sh -c '"$0" checkpoint show job --json >/dev/full' "$CISTERN"
+says err "cannot be written" "a full disk behind standard output"
+
+# ---- looking at a folder while its job publishes and retires
+for backend in heap rocks; do
+    rm -rf live
+    "$CISTERN" run wordcount --input text --output o --backend $backend --managed 64m --checkpoint-dir live --checkpoint-every 2000 \
+        --rate 80000 >/dev/null 2>&1 &
+    pid=$!
+    until [ -n "$("$CISTERN" checkpoint ls live 2>/dev/null)" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        expect 0 "check beside a live $backend job" "$CISTERN" checkpoint check live --json
+    done
+    wait $pid
+done
+
+# ---- what the job writes is not what it reads
+mkdir -p mixed/sub && cp small mixed/a && cp text mixed/sub/b
+mixed=(--input mixed --output mixed/out --report mixed/report --metrics mixed/metrics --checkpoint-dir mixed/job --managed 64m
+    --backend heap --savepoint mixed/sp)
+expect 0 "output in the input's folder" count "${mixed[@]}"
+same mixed/out tree.expected "output in the input's folder"
+expect 0 "output in the input's folder, again" count "${mixed[@]}" --restore latest
+same mixed/out tree.expected "output in the input's folder, again"
+says err "the savepoint mixed/sp was taken before" "the savepoint of an earlier life"
+for option in output report metrics checkpoint-dir; do
+    expect 1 "--$option is the input" count --input mixed/a --$option mixed/a --managed 64m
+    same small mixed/a "--$option is the input"
+done
+
+# ---- savepoints that cannot be taken
+expect 1 "a savepoint over another" count --input small --managed 64m --checkpoint-dir unmade --savepoint mixed/sp
+if [ ! -e unmade ]; then ok; else fail "a savepoint over another is found before a root is made"; fi
+expect 13 "a savepoint elsewhere" count --input small --managed 64m --checkpoint-dir unmade --savepoint s3://bucket/prefix
+expect 1 "a savepoint of checkpoints in memory" count --input small --managed 64m --preset memory --savepoint sm
+expect 1 "a savepoint that fails" count --input small --output o --managed 64m --checkpoint-dir late --savepoint /proc/sp
+says err "the savepoint /proc/sp was not taken" "a savepoint that fails"
+same o small.expected "a savepoint that fails"
+expect 0 "a savepoint's URI" count --input small --output o --managed 64m --checkpoint-dir late --restore latest --savepoint "file:$PWD/uri"
+expect 0 "a savepoint's URI" "$CISTERN" checkpoint check uri --read-data
 
 # ---- stopped by a signal, with a savepoint; continued elsewhere, by the other backend
 for variant in "heap rocks" "rocks heap"; do
@@ -201,4 +282,4 @@ expect 0 "bench" "$CISTERN" bench memory --json
 says out '"case":"charge_uncharge"' bench
 
 echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 170 ]
+[ $failed -eq 0 ] && [ $passed -gt 250 ]

@@ -121,6 +121,11 @@ for backend in heap rocks; do
     expect 0 "$backend: a bare copy shows" "$CISTERN" checkpoint show bare
     says out "checkpoint $newest_id of job" "$backend: a bare copy shows"
     says out "key groups 64..127" "$backend: a bare copy shows its slices"
+    says out "complete: unknown (no commit log)" "$backend: a bare copy has no log"
+    says out "state words  reducing" "$backend: a bare copy shows its states"
+    expect 0 "$backend: a bare copy as JSON" "$CISTERN" checkpoint show bare --json
+    says out '"complete": null' "$backend: a bare copy as JSON"
+    says out '"bare": true' "$backend: a bare copy as JSON"
     expect 3 "$backend: files of a bare copy" "$CISTERN" checkpoint files bare --json
     says out '"exists":false' "$backend: files of a bare copy"
     expect 3 "$backend: ls of a bare copy" "$CISTERN" checkpoint ls bare --json

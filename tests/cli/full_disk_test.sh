@@ -111,6 +111,7 @@ resize 6m
 expect 1 "no room to work" "$CISTERN" run wordcount --input text --output o --backend rocks --slots 2 --managed 128m \
     --checkpoint-dir disk/job --checkpoint-every 60000 --rate 500000
 says err "No space left on device" "no room to work"
+says err "--work-dir" "no room to work: the way out"
 if [ ! -e o ]; then ok; else fail "no room to work, and yet an output"; fi
 whole "no room to work"
 
