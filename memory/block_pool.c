@@ -147,6 +147,7 @@ uint32_t cistern_block_pool_create(struct cistern_component *component,
                                : options.warm_bytes_max;
     pool->charges_malloc = slot->pool->accounting == CISTERN_ACCOUNTING_GUEST;
     pool->page_count = PAGE_NIL + 1;
+    pool->pages.is_guarded = (int)slot->pool->guard;
     *ret_pool = pool;
     return CISTERN_OK;
 }
@@ -217,6 +218,10 @@ static uint32_t take_cold(struct cistern_block_pool *pool, uint32_t run_pages)
     }
     uint64_t note_bytes = 0;
     uint32_t page = pop(pool, &pool->lists[run_pages], &pool->lists[run_pages].cold);
+    if (page != PAGE_NIL && range_reopen(&pool->pages, page * RANGE_PAGE_BYTES, run_bytes) != 0) {
+        push(pool, &pool->lists[run_pages], &pool->lists[run_pages].cold, page);
+        page = PAGE_NIL;
+    }
     if (page == PAGE_NIL) {
         page = bump(pool, run_pages, &note_bytes);
     }
@@ -273,7 +278,7 @@ static void give_back(struct cistern_block_pool *pool, uint32_t page, uint32_t r
 static int keep_warm(struct cistern_block_pool *pool, uint64_t run_bytes)
 {
     const struct cistern_slot *slot = pool->component->slot;
-    if (slot_free(slot) <= 0 || ledger_free(slot->pool) <= 0) {
+    if (pool->pages.is_guarded || slot_free(slot) <= 0 || ledger_free(slot->pool) <= 0) {
         return 0;
     }
     uint64_t warm =

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CLOSE_POLL_NS INT64_C(100000)
+#define PEAK_TIMED_PART 32 /* a peak's time is read again when it has grown by this part */
 
 static uint32_t options_check(
     const struct cistern_component_options *options, struct cistern_error *error)
@@ -178,11 +179,21 @@ static uint64_t count_add(struct cistern_component *component, uint64_t change)
     return used;
 }
 
+static void peak_raise(struct cistern_component *component, uint64_t bytes)
+{
+    counter_raise(&component->peak, bytes);
+    uint64_t timed = atomic_load_explicit(&component->peak_timed, memory_order_relaxed);
+    if (bytes >= timed + timed / PEAK_TIMED_PART + 1) {
+        atomic_store_explicit(&component->peak_timed, bytes, memory_order_relaxed);
+        atomic_store_explicit(&component->peak_ms, cistern_wall_ms(), memory_order_relaxed);
+    }
+}
+
 static void count_raise(struct cistern_component *component, uint64_t used)
 {
     if (used > atomic_load_explicit(&component->peak, memory_order_relaxed)) {
-        counter_raise(&component->peak,
-            used + atomic_load_explicit(&component->reported, memory_order_relaxed));
+        peak_raise(
+            component, used + atomic_load_explicit(&component->reported, memory_order_relaxed));
     }
 }
 
@@ -258,8 +269,7 @@ void cistern_component_report(struct cistern_component *component, uint64_t byte
     uint64_t used =
         atomic_fetch_add_explicit(&slot->quota.used, change, memory_order_relaxed) + change;
     if (bytes > before) {
-        counter_raise(
-            &component->peak, bytes + atomic_load_explicit(&component->used, memory_order_relaxed));
+        peak_raise(component, bytes + atomic_load_explicit(&component->used, memory_order_relaxed));
         slot_peak_update(slot, used);
     }
 }

@@ -1,6 +1,8 @@
 /* holders.c -- "who holds what": the lines of every slot, and in OWNED accounting the two lines
  * that complete the sum. */
-#include "pool_private.h"
+#include "holders_private.h"
+
+#include "cistern/size.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -40,6 +42,7 @@ static void write_component(struct holder_writer *writer, const struct cistern_s
     line->limit_bytes = cistern_slot_limit_bytes(slot);
     line->debt_bytes = slot_debt(slot);
     line->peak_bytes = atomic_load(&component->peak);
+    line->peak_ms = atomic_load(&component->peak_ms);
     line->refusal_count = atomic_load(&component->refusal_count);
 }
 
@@ -71,6 +74,66 @@ static void write_remainder(struct cistern_pool *pool, struct holder_writer *wri
     int64_t unreported = malloc_bytes > reported ? malloc_bytes - reported : 0;
     write_process(writer, "malloc", unreported);
     write_process(writer, "unattributed", growth - charged - reported - unreported);
+}
+
+#define HOLDER_NAMED_MAX 16
+
+struct holder_line {
+    char name[POOL_NAME_BYTES];
+    uint64_t bytes;
+};
+
+/* The largest holders of the slot, in order; ret_others counts those that did not fit. Caller holds
+ * pool.lock. */
+static uint32_t collect_holders(const struct cistern_slot *slot,
+    struct holder_line lines[HOLDER_NAMED_MAX], uint32_t *ret_others)
+{
+    uint32_t count = 0;
+    *ret_others = 0;
+    for (const struct cistern_component *c = slot->components; c != NULL; c = c->next) {
+        struct holder_line line = {.bytes = atomic_load(&c->used) + atomic_load(&c->reported)};
+        memcpy(line.name, c->name, sizeof line.name);
+        if (line.bytes == 0) {
+            continue;
+        }
+        uint32_t at = count < HOLDER_NAMED_MAX ? count++ : HOLDER_NAMED_MAX;
+        *ret_others += at == HOLDER_NAMED_MAX;
+        for (; at > 0 && lines[at - 1].bytes < line.bytes; at--) {
+            if (at < HOLDER_NAMED_MAX) {
+                lines[at] = lines[at - 1];
+            }
+        }
+        if (at < HOLDER_NAMED_MAX) {
+            lines[at] = line;
+        }
+    }
+    return count;
+}
+
+void holders_format(const struct cistern_slot *slot, char *text, size_t capacity)
+{
+    struct holder_line lines[HOLDER_NAMED_MAX];
+    uint32_t others;
+    uint32_t count = collect_holders(slot, lines, &others);
+    size_t length = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < count; i++) {
+        char item[64];
+        char size[16];
+        int bytes = snprintf(item, sizeof item, "%s%s %s", i == 0 ? "" : ", ", lines[i].name,
+            cistern_size_format(size, lines[i].bytes));
+        if (length + (size_t)bytes + sizeof ", 1000 more" > capacity) {
+            others += count - i;
+            break;
+        }
+        memcpy(text + length, item, (size_t)bytes + 1);
+        length += (size_t)bytes;
+    }
+    if (count == 0) {
+        snprintf(text, capacity, "nobody");
+    } else if (others > 0) {
+        snprintf(text + length, capacity - length, ", %u more", others);
+    }
 }
 
 uint32_t cistern_pool_holders(struct cistern_pool *pool, struct cistern_holder *ret_holders,

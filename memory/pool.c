@@ -3,7 +3,7 @@
 #include "cistern/error.h"
 #include "cistern/size.h"
 #include "malloc_hooks_private.h"
-#include "pool_private.h"
+#include "holders_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -68,6 +68,10 @@ static uint32_t enums_check(const struct cistern_pool_options *options, struct c
     if (options->huge_pages > 2) {
         return cistern_fail(error, CISTERN_INVALID, "huge_pages", "huge_pages is 0, 1 or 2, not %u",
             options->huge_pages);
+    }
+    if (options->guard > 1) {
+        return cistern_fail(
+            error, CISTERN_INVALID, "guard", "guard is 0 or 1, not %u", options->guard);
     }
     if (options->allocator == CISTERN_ALLOCATOR_JEMALLOC && !malloc_hooks_possible()) {
         return cistern_fail(
@@ -146,6 +150,7 @@ static void pool_fill(struct cistern_pool *pool, const struct cistern_pool_optio
     pool->accounting = options->accounting;
     pool->allocator = options->allocator;
     pool->huge_pages = options->huge_pages;
+    pool->guard = options->guard;
     pool->measure = options->accounting == CISTERN_ACCOUNTING_GUEST ? options->measure : NULL;
     pool->measure_arg = options->measure_arg;
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
@@ -243,12 +248,17 @@ static uint32_t check_idle(struct cistern_pool *pool, struct cistern_error *erro
     for (uint32_t i = 0; i <= pool->slot_count_max && status == CISTERN_OK; i++) {
         const struct cistern_slot *slot = &pool->slots[i];
         if (i > 0 && slot->is_open) {
+            char held[HOLDERS_TEXT_BYTES];
+            holders_format(slot, held, sizeof held);
             status = cistern_fail(error, CISTERN_BUSY, slot->name,
-                "the pool cannot be destroyed: %s is open", slot->name);
+                "the pool cannot be destroyed: %s is open; held by %s", slot->name, held);
         } else if (slot->components != NULL) {
+            char held[HOLDERS_TEXT_BYTES];
+            holders_format(slot, held, sizeof held);
             status = cistern_fail(error, CISTERN_BUSY, slot->components->name,
-                "the pool cannot be destroyed: component %s of the process slot is open",
-                slot->components->name);
+                "the pool cannot be destroyed: component %s of the process slot is open; held by "
+                "%s",
+                slot->components->name, held);
         }
     }
     pthread_mutex_unlock(&pool->lock);

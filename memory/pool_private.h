@@ -55,6 +55,8 @@ struct cistern_component {
     _Atomic uint64_t reported;
     _Atomic uint64_t stash; /* exclusive: charged at the slot, given back by the owner, kept */
     _Atomic uint64_t peak;
+    _Atomic uint64_t peak_timed; /* the peak when peak_ms was read: a clock each time costs more */
+    _Atomic int64_t peak_ms;
     _Atomic uint64_t refusal_count;
     /* Atomic: set under pool.lock; cleared with release, close waits with acquire */
     _Atomic uint32_t in_reclaim;
@@ -92,6 +94,7 @@ struct cistern_pool {
     uint32_t accounting;
     uint32_t allocator;
     uint32_t huge_pages;
+    uint32_t guard;
     uint64_t (*measure)(void *arg);
     void *measure_arg;
     /* grants, the lists of slots and components; never held across a callback */

@@ -80,11 +80,16 @@ int range_extend(struct range *range, uint64_t end)
     return 0;
 }
 
-void range_discard(struct range *range, uint64_t offset, uint64_t bytes)
+int range_reopen(struct range *range, uint64_t offset, uint64_t bytes)
 {
-    /* the frontier may be moving: another thread's business */
     assert(offset + bytes <= range->bytes);
-    char *start = range->base + offset;
+    return range->is_guarded && mprotect(range->base + offset, bytes, PROT_READ | PROT_WRITE) != 0
+               ? errno
+               : 0;
+}
+
+static void give_back(char *start, uint64_t bytes)
+{
     if (madvise(start, bytes, MADV_DONTNEED) == 0) {
         return;
     }
@@ -93,4 +98,15 @@ void range_discard(struct range *range, uint64_t offset, uint64_t bytes)
     result |= madvise(start, bytes, MADV_DONTNEED);
     assert(result == 0);
     (void)result;
+}
+
+void range_discard(struct range *range, uint64_t offset, uint64_t bytes)
+{
+    /* the frontier may be moving: another thread's business */
+    assert(offset + bytes <= range->bytes);
+    give_back(range->base + offset, bytes);
+    if (range->is_guarded) {
+        /* refused when the process has too many mappings: then this piece goes unguarded */
+        (void)mprotect(range->base + offset, bytes, PROT_NONE);
+    }
 }

@@ -21,7 +21,8 @@ struct range {
     uint64_t bytes;
     uint64_t frontier; /* [0, frontier) is read-write */
     uint64_t step;
-    char *mapping; /* what munmap gets: base minus the part lost to alignment */
+    int is_guarded; /* debugging: what was discarded faults until it is reopened */
+    char *mapping;  /* what munmap gets: base minus the part lost to alignment */
     uint64_t mapping_bytes;
 };
 
@@ -30,7 +31,9 @@ int range_reserve(struct range *range, uint64_t bytes, uint64_t alignment, int h
 void range_unreserve(struct range *range); /* a range that was never reserved (all zero) is fine */
 /* Makes [0, end) read-write. Returns 0 or an errno, nothing changed. */
 int range_extend(struct range *range, uint64_t end);
-/* The pages go back to the system; the next touch finds zeros. */
+/* The pages go back to the system; the next touch finds zeros, or faults in a guarded range. */
 void range_discard(struct range *range, uint64_t offset, uint64_t bytes);
+/* Before the first touch after a discard; does nothing but in a guarded range. 0 or an errno. */
+int range_reopen(struct range *range, uint64_t offset, uint64_t bytes);
 
 #endif

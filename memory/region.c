@@ -116,6 +116,7 @@ uint32_t cistern_region_create(struct cistern_component *component,
             cistern_size_format(size, options->reserve_bytes));
         goto out;
     }
+    region->range.is_guarded = (int)component->slot->pool->guard;
     if (!tracking_create(region)) {
         status = cistern_fail(error, CISTERN_NO_MEMORY, component->name,
             "no memory for a region's control structure");
@@ -167,7 +168,8 @@ uint32_t cistern_region_commit(struct cistern_region *region, uint64_t offset, u
     if (status != CISTERN_OK) {
         return status;
     }
-    if (range_extend(&region->range, offset + bytes) != 0) {
+    if (range_extend(&region->range, offset + bytes) != 0 ||
+        range_reopen(&region->range, offset, bytes) != 0) {
         cistern_component_uncharge(region->component, bytes);
         return CISTERN_NO_MEMORY;
     }

@@ -11,6 +11,7 @@
 #include "cistern/size.h"
 #include "elastic_private.h"
 #include "loan_private.h"
+#include "holders_private.h"
 #include "reserve_private.h"
 
 #include <assert.h>
@@ -21,7 +22,6 @@
 #define RESERVE_ROUNDS_MAX                                                                         \
     600000 /* ten minutes of pauses: a host clock that stands still must not mean for ever */
 #define RESERVE_ROUNDS_AT_ONCE 8 /* deadline 0: ladders while each of them still frees something */
-#define HOLDER_NAMED_MAX 16
 #define OPTION_TO_RAISE "raise --managed (budget_bytes)"
 
 static _Thread_local uint32_t callback_depth __attribute__((tls_model("initial-exec")));
@@ -193,66 +193,6 @@ static uint64_t climb(
     return freed;
 }
 
-struct holder_line {
-    char name[POOL_NAME_BYTES];
-    uint64_t bytes;
-};
-
-/* The largest holders of the slot, in order; ret_others counts those that did not fit. */
-static uint32_t collect_holders(
-    struct cistern_slot *slot, struct holder_line lines[HOLDER_NAMED_MAX], uint32_t *ret_others)
-{
-    uint32_t count = 0;
-    *ret_others = 0;
-    pthread_mutex_lock(&slot->pool->lock);
-    for (struct cistern_component *c = slot->components; c != NULL; c = c->next) {
-        struct holder_line line = {.bytes = atomic_load(&c->used) + atomic_load(&c->reported)};
-        memcpy(line.name, c->name, sizeof line.name);
-        if (line.bytes == 0) {
-            continue;
-        }
-        uint32_t at = count < HOLDER_NAMED_MAX ? count++ : HOLDER_NAMED_MAX;
-        *ret_others += at == HOLDER_NAMED_MAX;
-        for (; at > 0 && lines[at - 1].bytes < line.bytes; at--) {
-            if (at < HOLDER_NAMED_MAX) {
-                lines[at] = lines[at - 1];
-            }
-        }
-        if (at < HOLDER_NAMED_MAX) {
-            lines[at] = line;
-        }
-    }
-    pthread_mutex_unlock(&slot->pool->lock);
-    return count;
-}
-
-/* Writes ": a 1.0 MiB, b 2.0 KiB, 3 more" into text; whole names only. */
-static void format_holders(struct cistern_slot *slot, char *text, size_t capacity)
-{
-    struct holder_line lines[HOLDER_NAMED_MAX];
-    uint32_t others;
-    uint32_t count = collect_holders(slot, lines, &others);
-    size_t length = 0;
-    text[0] = '\0';
-    for (uint32_t i = 0; i < count; i++) {
-        char item[64];
-        char size[16];
-        int bytes = snprintf(item, sizeof item, "%s%s %s", i == 0 ? "" : ", ", lines[i].name,
-            cistern_size_format(size, lines[i].bytes));
-        if (length + (size_t)bytes + sizeof ", 1000 more" > capacity) {
-            others += count - i;
-            break;
-        }
-        memcpy(text + length, item, (size_t)bytes + 1);
-        length += (size_t)bytes;
-    }
-    if (count == 0) {
-        snprintf(text, capacity, "nobody");
-    } else if (others > 0) {
-        snprintf(text + length, capacity - length, ", %u more", others);
-    }
-}
-
 static uint32_t refuse(struct cistern_component *component, uint64_t bytes, uint32_t status,
     struct cistern_error *error)
 {
@@ -260,12 +200,14 @@ static uint32_t refuse(struct cistern_component *component, uint64_t bytes, uint
     if (error == NULL) {
         return status;
     }
-    char holders[120];
+    char holders[HOLDERS_TEXT_BYTES];
     char wanted[16];
     char missing[16];
     char limit[16];
     uint64_t missing_count = missing_bytes(component, bytes);
-    format_holders(slot, holders, sizeof holders);
+    pthread_mutex_lock(&slot->pool->lock);
+    holders_format(slot, holders, sizeof holders);
+    pthread_mutex_unlock(&slot->pool->lock);
     char object[sizeof error->object];
     snprintf(object, sizeof object, "%s, component %s", slot->name, component->name);
     (void)cistern_fail(error, status, object,

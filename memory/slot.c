@@ -4,6 +4,7 @@
 #include "cistern/error.h"
 #include "cistern/size.h"
 #include "elastic_private.h"
+#include "holders_private.h"
 #include "loan_private.h"
 
 #include <assert.h>
@@ -188,17 +189,16 @@ uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
 /* Caller holds pool.lock. What stands in the way of closing. */
 static uint32_t check_idle(struct cistern_slot *slot, struct cistern_error *error)
 {
-    char size[16];
     const struct cistern_component *component = slot->components;
     if (elastic_set_serves(slot)) {
         return cistern_fail(error, CISTERN_BUSY, slot->name,
             "%s cannot close: an elastic of it is open", slot->name);
     }
     if (component != NULL) {
-        uint64_t held = atomic_load(&component->used) + atomic_load(&component->reported);
+        char held[HOLDERS_TEXT_BYTES];
+        holders_format(slot, held, sizeof held);
         return cistern_fail(error, CISTERN_BUSY, slot->name,
-            "%s cannot close: component %s is open and holds %s", slot->name, component->name,
-            cistern_size_format(size, held));
+            "%s cannot close: component %s is open; held by %s", slot->name, component->name, held);
     }
     return CISTERN_OK;
 }

@@ -55,6 +55,10 @@ struct cistern_pool_options {
     void *measure_arg;
     /* optional: installed for the process before anything is allocated */
     const struct cistern_host *host;
+    /* 1 = debugging: whatever regions and block pools give back faults when it is touched again.
+     * An mprotect and a mapping for each piece: slow, and bounded by vm.max_map_count */
+    uint32_t guard;
+    uint32_t reserved;
 };
 
 /* The least budget that opens: process reserve + per slot the fixed parts (index, cleaner
@@ -102,8 +106,8 @@ CISTERN_MUST_USE uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
 #define cistern_slot_open(pool, options, ret_slot, error)                                          \
     cistern_slot_open_sized(                                                                       \
         (pool), (options), sizeof(struct cistern_slot_options), (ret_slot), (error))
-/* BUSY: a component is open or holds bytes (names it and the bytes), or an elastic of the slot
- *       is open. */
+/* BUSY: a component is open (names it, and all holders with their bytes), an elastic of the slot is
+ *       open, or what it lent is pinned in another slot's cache. */
 CISTERN_MUST_USE uint32_t cistern_slot_close(
     struct cistern_slot *slot, struct cistern_error *error);
 /* The process's own slot, for components that serve every slot (I/O buffers, coordinator).
@@ -181,6 +185,7 @@ struct cistern_holder {
     uint64_t lent_bytes;
     uint64_t peak_bytes;
     uint64_t refusal_count;
+    int64_t peak_ms; /* wall clock when the peak was reached, up to its last 32nd; 0 = never */
 };
 /* Every component of every slot, and in OWNED accounting the process lines `malloc` (what the
  * hooks saw and nobody reported) and `unattributed` (resident growth that no line explains):
