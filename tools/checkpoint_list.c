@@ -13,16 +13,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHECK_PASSES_MAX 5u
+#define LIST_PAUSE_NS 40000000 /* longer than a publication is under way */
+#define LIST_PASSES_MAX 20u    /* each is a few small reads */
 
 struct listing {
     uint32_t json;
     uint64_t rows;
     uint64_t troubled; /* rows that are not whole */
     uint32_t status;   /* of printing */
-    json_t *problems;  /* check */
+    json_t *found;     /* what a pass found: rows of ls, problems of check */
     struct cistern_error *error;
     uint32_t on_terminal;
     const char *only; /* ls: the path of the one that was asked for; NULL = all */
@@ -33,22 +36,41 @@ static json_t *text_or_null(const char *text)
     return text != NULL ? json_string(text) : json_null();
 }
 
-static void ls_row_print(const struct cistern_checkpoint_row *row, uint64_t number)
+static const char *row_text(const json_t *row, const char *key)
 {
-    static const char *const complete[] = {"no", "yes", "unknown"};
-    char created[TEXT_TIME_BYTES], state[16], fresh[16];
+    const char *text = json_string_value(json_object_get(row, key));
+    return text != NULL ? text : "";
+}
+
+static uint64_t row_number(const json_t *row, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(row, key));
+}
+
+static int has_problem(const json_t *row)
+{
+    return json_is_string(json_object_get(row, "problem"));
+}
+
+static void ls_row_print(const json_t *row, uint64_t number)
+{
+    const json_t *complete = json_object_get(row, "complete");
+    char state[16], fresh[16];
     if (number == 0) {
         printf("%6s  %-10s  %-8s  %-24s  %10s  %10s  %s\n", "ID", "KIND", "COMPLETE", "CREATED",
             "STATE", "NEW", "PATH");
     }
-    printf("%6" PRIu64 "  %-10s  %-8s  %-24s  %10s  %10s  ", row->checkpoint_id,
-        row->is_savepoint ? "savepoint" : "checkpoint",
-        complete[row->complete < 3 ? row->complete : 2], text_time(created, row->created_ms),
-        cistern_size_format(state, row->state_bytes), cistern_size_format(fresh, row->new_bytes));
-    text_print_escaped(stdout, row->path);
-    if (row->problem != NULL) {
+    printf("%6" PRIu64 "  %-10s  %-8s  %-24s  %10s  %10s  ", row_number(row, "id"),
+        row_text(row, "kind"),
+        json_is_null(complete)   ? "unknown"
+        : json_is_true(complete) ? "yes"
+                                 : "no",
+        row_text(row, "created"), cistern_size_format(state, row_number(row, "state_bytes")),
+        cistern_size_format(fresh, row_number(row, "new_bytes")));
+    text_print_escaped(stdout, row_text(row, "path"));
+    if (has_problem(row)) {
         printf("  ! ");
-        text_print_escaped(stdout, row->problem);
+        text_print_escaped(stdout, row_text(row, "problem"));
     }
     putchar('\n');
 }
@@ -59,11 +81,6 @@ static void ls_row(void *arg, const struct cistern_checkpoint_row *row)
     if (listing->only != NULL && strcmp(listing->only, row->path) != 0) {
         return;
     }
-    listing->troubled += row->problem != NULL;
-    if (!listing->json) {
-        ls_row_print(row, listing->rows++);
-        return;
-    }
     char created[TEXT_TIME_BYTES];
     json_t *complete = row->complete == 2 ? json_null() : json_boolean(row->complete == 1);
     json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o}", "id",
@@ -72,9 +89,52 @@ static void ls_row(void *arg, const struct cistern_checkpoint_row *row)
         text_time(created, row->created_ms), "created_ms", (json_int_t)row->created_ms, "complete",
         complete, "state_bytes", (json_int_t)row->state_bytes, "new_bytes",
         (json_int_t)row->new_bytes, "problem", text_or_null(row->problem));
-    uint32_t status = reading_print_json(object, 0, listing->error);
-    listing->status = listing->status == CISTERN_OK ? status : listing->status;
-    listing->rows++;
+    listing->troubled += row->problem != NULL;
+    if (object == NULL || json_array_append_new(listing->found, object) != 0) {
+        listing->status = cistern_fail(
+            listing->error, CISTERN_NO_MEMORY, NULL, "no memory for the list of checkpoints");
+    }
+}
+
+/* Lists until two passes agree, or nothing is wrong: a job that publishes and retires meanwhile
+ * makes rows look damaged that are only leaving. */
+static uint32_t ls_repeatedly(struct reading *reading, struct listing *listing)
+{
+    uint32_t status = CISTERN_OK;
+    int again = 1;
+    json_t *before = NULL;
+    for (uint32_t pass = 0; pass < LIST_PASSES_MAX && again; pass++) {
+        if (pass > 0) {
+            const struct timespec moment = {0, LIST_PAUSE_NS};
+            (void)nanosleep(&moment, NULL);
+        }
+        json_decref(before);
+        before = listing->found;
+        listing->found = json_array();
+        listing->troubled = 0;
+        status =
+            cistern_checkpoints_list(reading->io, reading->store, ls_row, listing, listing->error);
+        again = status == CISTERN_OK && listing->status == CISTERN_OK && listing->troubled > 0 &&
+                (pass == 0 || !json_equal(before, listing->found));
+    }
+    json_decref(before);
+    return status == CISTERN_OK ? listing->status : status;
+}
+
+static uint32_t ls_print(struct listing *listing)
+{
+    size_t index;
+    json_t *row;
+    uint32_t status = CISTERN_OK;
+    json_array_foreach(listing->found, index, row)
+    {
+        if (!listing->json) {
+            ls_row_print(row, index);
+        } else if (status == CISTERN_OK) {
+            status = reading_print_json(json_incref(row), 0, listing->error);
+        }
+    }
+    return status;
 }
 
 /* Of a checkpoint inside its root the root's log tells whether it is complete: the root is read,
@@ -109,9 +169,12 @@ int checkpoint_ls(struct option_settings *base, const char *path)
     const char *target = ls_target(reading_path(base->arguments.items[0]), root, only, &listing);
     status = reading_open_store(&reading, target, &error);
     if (status == CISTERN_OK) {
-        status = cistern_checkpoints_list(reading.io, reading.store, ls_row, &listing, &error);
+        status = ls_repeatedly(&reading, &listing);
     }
-    status = status == CISTERN_OK ? listing.status : status;
+    if (status == CISTERN_OK) {
+        status = ls_print(&listing);
+    }
+    json_decref(listing.found);
     int code = status == CISTERN_OK ? EXIT_DONE : complaint_print(&error, NULL);
     reading_deinit(&reading);
     return code == EXIT_DONE && listing.troubled > 0 ? EXIT_PARTIAL : code;
@@ -181,7 +244,7 @@ static void check_problem(void *arg, const struct cistern_check_problem *problem
         problem->offset == UINT64_MAX ? json_null() : json_integer((json_int_t)problem->offset);
     json_t *object = json_pack("{s:s, s:o, s:s, s:s}", "path", problem->path, "offset", offset,
         "kind", problem->kind, "message", problem->message);
-    if (object == NULL || json_array_append_new(listing->problems, object) != 0) {
+    if (object == NULL || json_array_append_new(listing->found, object) != 0) {
         listing->status = cistern_fail(
             listing->error, CISTERN_NO_MEMORY, NULL, "no memory for the list of problems");
     }
@@ -219,20 +282,20 @@ static uint32_t check_repeatedly(struct reading *reading, const char *target, ui
 {
     uint32_t status = cistern_check(reading->io, target, read_data, check_problem, check_progress,
         listing, report, listing->error);
-    int agree = json_array_size(listing->problems) == 0;
+    int agree = json_array_size(listing->found) == 0;
     for (uint32_t pass = 1;
          pass < CHECK_PASSES_MAX && !agree && status == CISTERN_OK && listing->status == CISTERN_OK;
          pass++) {
-        json_t *before = listing->problems;
-        listing->problems = json_array();
+        json_t *before = listing->found;
+        listing->found = json_array();
         status = cistern_check(reading->io, target, read_data, check_problem, check_progress,
             listing, report, listing->error);
-        agree = json_equal(before, listing->problems);
-        problems_intersect(listing->problems, before);
-        agree |= json_array_size(listing->problems) == 0;
+        agree = json_equal(before, listing->found);
+        problems_intersect(listing->found, before);
+        agree |= json_array_size(listing->found) == 0;
         json_decref(before);
     }
-    report->problem_count = json_array_size(listing->problems);
+    report->problem_count = json_array_size(listing->found);
     return status;
 }
 
@@ -254,8 +317,8 @@ static uint32_t check_print(struct listing *listing, const struct cistern_check_
         fputs("\r\033[K", stderr);
     }
     if (listing->json) {
-        json_t *problems = listing->problems;
-        listing->problems = NULL;
+        json_t *problems = listing->found;
+        listing->found = NULL;
         return reading_print_json(
             json_pack("{s:b, s:o, s:I, s:I}", "ok", report->problem_count == 0, "problems",
                 problems, "files_checked", (json_int_t)report->files_checked, "bytes_checked",
@@ -265,7 +328,7 @@ static uint32_t check_print(struct listing *listing, const struct cistern_check_
     char bytes[16];
     size_t index;
     json_t *problem;
-    json_array_foreach(listing->problems, index, problem)
+    json_array_foreach(listing->found, index, problem)
     {
         problem_print(problem);
     }
@@ -290,7 +353,7 @@ int checkpoint_check(struct option_settings *base, const char *path)
     }
     struct listing listing = {.json = settings->json,
         .error = &error,
-        .problems = json_array(),
+        .found = json_array(),
         .on_terminal = (uint32_t)isatty(STDERR_FILENO)};
     status = reading_refuse_foreign(target, &error);
     if (status == CISTERN_OK) {
@@ -300,7 +363,7 @@ int checkpoint_check(struct option_settings *base, const char *path)
     if (status == CISTERN_OK) {
         status = check_print(&listing, &report);
     }
-    json_decref(listing.problems);
+    json_decref(listing.found);
     int code = status == CISTERN_OK ? EXIT_DONE : complaint_print(&error, NULL);
     reading_deinit(&reading);
     return code == EXIT_DONE && report.problem_count > 0 ? EXIT_INTEGRITY : code;

@@ -12,6 +12,8 @@
 
 #define READING_BUDGET_BYTES (16u << 20)
 
+#define READING_PASSES_MAX 20u /* each is a few small reads */
+
 uint32_t reading_init(struct reading *reading, struct cistern_error *error)
 {
     uint64_t least = cistern_pool_budget_min(1, 1);
@@ -105,9 +107,15 @@ uint32_t reading_open_checkpoint(struct reading *reading, const char *path,
 {
     if (reading_holds(path, "JOB")) {
         uint32_t status = reading_open_store(reading, path, error);
-        return status == CISTERN_OK ? cistern_restore_open(reading->io, reading->store, "latest",
-                                          NULL, ret_restore, error)
-                                    : status;
+        uint32_t opened = CISTERN_CORRUPT;
+        /* Its job may retire the newest while that is read; damage is there each time. */
+        for (uint32_t i = 0; i < READING_PASSES_MAX && status == CISTERN_OK &&
+                             (opened == CISTERN_CORRUPT || opened == CISTERN_NOT_FOUND);
+             i++) {
+            opened = cistern_restore_open(
+                reading->io, reading->store, "latest", NULL, ret_restore, error);
+        }
+        return status == CISTERN_OK ? opened : status;
     }
     uint32_t status = reading_refuse_foreign(path, error);
     if (status != CISTERN_OK) {

@@ -203,12 +203,13 @@ says err "cannot be written" "a full disk behind standard output"
 # ---- looking at a folder while its job publishes and retires
 for backend in heap rocks; do
     rm -rf live
-    "$CISTERN" run wordcount --input text --output o --backend $backend --managed 64m --checkpoint-dir live --checkpoint-every 2000 \
+    "$CISTERN" run wordcount --input text --output o --backend $backend --managed 64m --checkpoint-dir live --checkpoint-every 5000 \
         --rate 80000 >/dev/null 2>&1 &
     pid=$!
     until [ -n "$("$CISTERN" checkpoint ls live 2>/dev/null)" ] || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         expect 0 "check beside a live $backend job" "$CISTERN" checkpoint check live --json
+        expect 0 "ls beside a live $backend job" "$CISTERN" checkpoint ls live --json
     done
     wait $pid
 done
@@ -282,4 +283,4 @@ expect 0 "bench" "$CISTERN" bench memory --json
 says out '"case":"charge_uncharge"' bench
 
 echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 250 ]
+[ $failed -eq 0 ] && [ $passed -gt 270 ]
