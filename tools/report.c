@@ -76,18 +76,34 @@ static json_t *holders_make(struct cistern_pool *pool)
     json_t *array = json_array();
     if (holders != NULL && cistern_pool_holders(pool, holders, HOLDERS_MAX, &count) == CISTERN_OK) {
         for (uint32_t i = 0; i < count && i < HOLDERS_MAX; i++) {
-            json_array_append_new(
-                array, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "slot", holders[i].slot,
-                           "component", holders[i].component, "used_bytes",
-                           (json_int_t)holders[i].used_bytes, "limit_bytes",
-                           (json_int_t)holders[i].limit_bytes, "debt_bytes",
-                           (json_int_t)holders[i].debt_bytes, "peak_bytes",
-                           (json_int_t)holders[i].peak_bytes, "refusal_count",
-                           (json_int_t)holders[i].refusal_count));
+            json_array_append_new(array,
+                json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "slot", holders[i].slot,
+                    "component", holders[i].component, "used_bytes",
+                    (json_int_t)holders[i].used_bytes, "limit_bytes",
+                    (json_int_t)holders[i].limit_bytes, "debt_bytes",
+                    (json_int_t)holders[i].debt_bytes, "lent_bytes",
+                    (json_int_t)holders[i].lent_bytes, "peak_bytes",
+                    (json_int_t)holders[i].peak_bytes, "peak_ms", (json_int_t)holders[i].peak_ms,
+                    "refusal_count", (json_int_t)holders[i].refusal_count));
         }
     }
     cistern_release(holders);
     return array;
+}
+
+/* What the slots' stores hold, of what the budget is: the rest is the process's own and slack. */
+static uint64_t useful_bytes(struct cistern_pool *pool)
+{
+    struct cistern_holder *holders = cistern_allocate_zeroed(HOLDERS_MAX, sizeof *holders);
+    uint32_t count = 0;
+    uint64_t useful = 0;
+    if (holders != NULL && cistern_pool_holders(pool, holders, HOLDERS_MAX, &count) == CISTERN_OK) {
+        for (uint32_t i = 0; i < count && i < HOLDERS_MAX; i++) {
+            useful += strcmp(holders[i].slot, "process") == 0 ? 0 : holders[i].used_bytes;
+        }
+    }
+    cistern_release(holders);
+    return useful;
 }
 
 /* Resident growth since the baseline, never negative. */
@@ -99,15 +115,16 @@ static uint64_t growth_of(uint64_t now, uint64_t baseline)
 static void metrics_print(struct report *report, const struct cistern_pool_usage *usage,
     struct cistern_pool *pool, int64_t now_ns)
 {
-    json_t *line = json_pack("{s:I, s:f, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "time_ms",
-        (json_int_t)cistern_wall_ms(), "seconds", (double)(now_ns - report->started_ns) / 1e9,
-        "records", (json_int_t)report->records, "records_per_second",
+    json_t *line = json_pack("{s:I, s:f, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+        "time_ms", (json_int_t)cistern_wall_ms(), "seconds",
+        (double)(now_ns - report->started_ns) / 1e9, "records", (json_int_t)report->records,
+        "records_per_second",
         rate_of(report->records - report->last_records, now_ns - report->last_ns), "managed_bytes",
         (json_int_t)usage->budget_bytes, "charged_bytes", (json_int_t)usage->charged_bytes,
-        "rss_bytes", (json_int_t)usage->rss_bytes, "rss_growth_bytes",
-        (json_int_t)growth_of(usage->rss_bytes, usage->rss_baseline_bytes), "anon_growth_bytes",
-        (json_int_t)growth_of(usage->anon_bytes, usage->anon_baseline_bytes), "checkpoints",
-        (json_int_t)report->checkpoint_count, "holders", holders_make(pool));
+        "useful_bytes", (json_int_t)useful_bytes(pool), "rss_bytes", (json_int_t)usage->rss_bytes,
+        "rss_growth_bytes", (json_int_t)growth_of(usage->rss_bytes, usage->rss_baseline_bytes),
+        "anon_growth_bytes", (json_int_t)growth_of(usage->anon_bytes, usage->anon_baseline_bytes),
+        "checkpoints", (json_int_t)report->checkpoint_count, "holders", holders_make(pool));
     if (line != NULL) {
         (void)json_dumpf(line, report->metrics, JSON_COMPACT | JSON_REAL_PRECISION(9));
         (void)fputc('\n', report->metrics);

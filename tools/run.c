@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define CURSOR_ENTRIES 256u
+#define HOLDERS_TEXT_BYTES 8192u
 #define JOB_NAME "wordcount"
 #define MAIL_BASE 32u
 #define MAIL_PER_WORKER 8u /* begun, declined or uploaded, left: of at most two attempts */
@@ -375,6 +376,14 @@ static uint32_t job_prepare(struct run *run)
     return status == CISTERN_OK ? buffers_init(run) : status;
 }
 
+/* Who holds what, while they still hold it: a refusal alone names one slot. */
+static void holders_show(const struct run *run)
+{
+    char text[HOLDERS_TEXT_BYTES];
+    (void)cistern_pool_describe(run->pool, text, sizeof text);
+    fputs(text, stderr);
+}
+
 static uint32_t job_live(struct run *run)
 {
     uint32_t status = work_directory_make(run);
@@ -404,6 +413,9 @@ static uint32_t job_live(struct run *run)
         status = result_write(run);
     }
     status = run_ask_fence(run, status, &run->error);
+    if (status == CISTERN_LIMIT) {
+        holders_show(run);
+    }
     struct cistern_error error;
     cistern_error_clear(&error);
     if (run->report.finished_ns != 0) {

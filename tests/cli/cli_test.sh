@@ -175,7 +175,8 @@ expect 0 "preset memory on RocksDB" count --input text --output o --managed 64m 
     --checkpoint-every 30000 --report r
 same o text.expected "preset memory on RocksDB"
 says r '"checkpoints_failed": 0' "preset memory on RocksDB"
-if [ ! -s err ]; then ok; else fail "preset memory on RocksDB: warnings"; fi
+# a sanitizer build says that it does not run on jemalloc
+if ! grep -v "OWNED accounting" err | grep -q .; then ok; else fail "preset memory on RocksDB: warnings"; fi
 
 # ---- what a path may be
 expect 0 "ls of a file: URI" "$CISTERN" checkpoint ls "file://$PWD/job"

@@ -194,6 +194,11 @@ struct cistern_holder {
 CISTERN_MUST_USE uint32_t cistern_pool_holders(struct cistern_pool *pool,
     struct cistern_holder *ret_holders, uint32_t holder_capacity, uint32_t *ret_count);
 
+/* The same for a person: a line per holder with a bar of its slot's limit, and what is in debt,
+ * lent and borrowed. Writes at most capacity bytes with the NUL, whole lines only; returns the
+ * bytes of the whole text without it. */
+uint64_t cistern_pool_describe(struct cistern_pool *pool, char *text, uint64_t capacity);
+
 struct cistern_pool_usage {
     uint64_t budget_bytes;
     uint64_t charged_bytes; /* charged + reported of all slots, and malloc in OWNED accounting */

@@ -115,6 +115,29 @@ static void holders_counts_what_does_not_fit(void **state)
     fixture_close(&f);
 }
 
+static void a_description_shows_every_holder(void **state)
+{
+    (void)state;
+    struct pool_fixture f;
+    char text[2000];
+    fixture_open(&f, 64 * FIXTURE_MIB, 8 * FIXTURE_MIB, FIXTURE_MIB);
+    assert_int_equal(cistern_component_charge(f.component, 4 * FIXTURE_MIB), CISTERN_OK);
+    assert_int_equal(cistern_component_charge(f.component, 4 * FIXTURE_MIB), CISTERN_LIMIT);
+    uint64_t bytes = cistern_pool_describe(f.pool, text, sizeof text);
+    assert_int_equal(bytes, strlen(text));
+    assert_non_null(strstr(text, "budget 64.0 MiB, charged 4.0 MiB\n"));
+    assert_non_null(strstr(text, "slot 1: 4.0 MiB of 7.0 MiB\n"));
+    assert_non_null(strstr(text, "  state "));
+    assert_non_null(strstr(text, "[##############..........]  peak 4.0 MiB, refused 1 times\n"));
+    /* a small buffer gets whole lines, and the size of the whole */
+    char first[40];
+    assert_int_equal(cistern_pool_describe(f.pool, first, sizeof first), bytes);
+    assert_string_equal(first, "budget 64.0 MiB, charged 4.0 MiB\n");
+    assert_int_equal(cistern_pool_describe(f.pool, NULL, 0), bytes);
+    cistern_component_uncharge(f.component, 4 * FIXTURE_MIB);
+    fixture_close(&f);
+}
+
 /* ---------------------------------------------------------------- false refusals */
 
 struct refusal_case {
@@ -455,6 +478,7 @@ int main(void)
         cmocka_unit_test(debt_beyond_its_maximum_is_counted),
         cmocka_unit_test(report_is_absolute),
         cmocka_unit_test(holders_counts_what_does_not_fit),
+        cmocka_unit_test(a_description_shows_every_holder),
         cmocka_unit_test(one_slots_refusals_never_reach_another),
         cmocka_unit_test(eight_threads_sum_to_zero),
         cmocka_unit_test(grants_never_pass_the_budget),

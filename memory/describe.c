@@ -1,0 +1,137 @@
+/* describe.c -- who holds what, as a picture in text: slots x components. */
+#include "cistern/alloc.h"
+#include "cistern/size.h"
+#include "pool_private.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BAR_CELLS 24
+#define LINE_BYTES 200
+#define LINES_SPARE 8 /* components may open between counting and reading */
+
+struct description {
+    char *text;
+    uint64_t capacity;
+    uint64_t bytes;   /* of the whole text */
+    uint64_t written; /* of it, in `text` */
+};
+
+static void add_line(struct description *description, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void add_line(struct description *description, const char *format, ...)
+{
+    char line[LINE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    int bytes = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    assert(bytes > 0 && bytes < LINE_BYTES);
+    if (description->written == description->bytes &&
+        description->bytes + (uint64_t)bytes < description->capacity) {
+        memcpy(description->text + description->bytes, line, (size_t)bytes + 1);
+        description->written += (uint64_t)bytes;
+    }
+    description->bytes += (uint64_t)bytes;
+}
+
+static void bar_draw(char bar[BAR_CELLS + 1], uint64_t bytes, uint64_t whole)
+{
+    uint64_t cells = whole == 0 ? 0 : (bytes * BAR_CELLS + whole / 2) / whole;
+    cells = cells > BAR_CELLS ? BAR_CELLS : cells;
+    memset(bar, '.', BAR_CELLS);
+    memset(bar, '#', cells);
+    bar[BAR_CELLS] = '\0';
+}
+
+static void describe_holder(struct description *description, const struct cistern_holder *holder)
+{
+    char bar[BAR_CELLS + 1];
+    char used[16];
+    char peak[16];
+    bar_draw(bar, holder->used_bytes, holder->limit_bytes + holder->lent_bytes);
+    add_line(description, "  %-24s %10s  [%s]  peak %s", holder->component,
+        cistern_size_format(used, holder->used_bytes), holder->limit_bytes == 0 ? "-" : bar,
+        cistern_size_format(peak, holder->peak_bytes));
+    if (holder->refusal_count > 0) {
+        add_line(description, ", refused %llu times", (unsigned long long)holder->refusal_count);
+    }
+    add_line(description, "\n");
+}
+
+static void describe_slot(struct description *description, const struct cistern_slot *slot)
+{
+    char used[16];
+    char limit[16];
+    char part[16];
+    add_line(description, "%s: %s of %s", slot->name,
+        cistern_size_format(used, cistern_slot_used_bytes(slot)),
+        cistern_size_format(limit, cistern_slot_limit_bytes(slot)));
+    if (cistern_slot_loan_bytes(slot) > 0) {
+        add_line(description, " + %s borrowed",
+            cistern_size_format(part, cistern_slot_loan_bytes(slot)));
+    }
+    if (cistern_slot_lent_bytes(slot) > 0) {
+        add_line(
+            description, ", %s lent", cistern_size_format(part, cistern_slot_lent_bytes(slot)));
+    }
+    if (slot_debt(slot) > 0) {
+        add_line(description, ", %s in debt", cistern_size_format(part, slot_debt(slot)));
+    }
+    add_line(description, "\n");
+}
+
+static const struct cistern_slot *slot_named(const struct cistern_pool *pool, const char *name)
+{
+    for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
+        if (strcmp(pool->slots[i].name, name) == 0) {
+            return &pool->slots[i];
+        }
+    }
+    return NULL;
+}
+
+/* The lines of one slot stand together; the last two are the process's own. */
+static void describe_holders(struct description *description, const struct cistern_pool *pool,
+    const struct cistern_holder *holders, uint32_t count)
+{
+    const char *slot = "";
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cistern_slot *named = slot_named(pool, holders[i].slot);
+        if (strcmp(slot, holders[i].slot) != 0 && named != NULL) {
+            slot = holders[i].slot;
+            describe_slot(description, named);
+        }
+        describe_holder(description, &holders[i]);
+    }
+}
+
+uint64_t cistern_pool_describe(struct cistern_pool *pool, char *text, uint64_t capacity)
+{
+    assert(pool != NULL && (text != NULL || capacity == 0));
+    struct description description = {.text = text, .capacity = capacity};
+    char charged[16];
+    char budget[16];
+    uint32_t count = 0;
+    if (capacity > 0) {
+        text[0] = '\0';
+    }
+    add_line(&description, "budget %s, charged %s\n",
+        cistern_size_format(budget, pool->budget_bytes),
+        cistern_size_format(charged, ledger_charged(pool)));
+    (void)!cistern_pool_holders(pool, NULL, 0, &count);
+    uint32_t holder_capacity = count + LINES_SPARE;
+    struct cistern_holder *holders = cistern_allocate_zeroed(holder_capacity, sizeof *holders);
+    if (holders == NULL) {
+        add_line(&description, "no memory to list the holders\n");
+        return description.bytes;
+    }
+    (void)!cistern_pool_holders(pool, holders, holder_capacity, &count);
+    describe_holders(
+        &description, pool, holders, count < holder_capacity ? count : holder_capacity);
+    cistern_release(holders);
+    return description.bytes;
+}
