@@ -146,17 +146,27 @@ static void stash_return(struct cistern_component *component)
     }
 }
 
+void cistern_component_quiesce(struct cistern_component *component)
+{
+    if (component == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&component->slot->pool->lock);
+    component->is_quiet = 1;
+    pthread_mutex_unlock(&component->slot->pool->lock);
+    /* Another thread may be inside the callback; it was found before, and nobody finds us now. */
+    while (atomic_load_explicit(&component->in_reclaim, memory_order_acquire) != 0) {
+        cistern_sleep_ns(CLOSE_POLL_NS);
+    }
+}
+
 void cistern_component_close(struct cistern_component *component)
 {
     if (component == NULL) {
         return;
     }
+    cistern_component_quiesce(component);
     detach(component);
-    /* Another thread may be inside our callback; it was found before we left the list, and
-     * nobody finds us now. */
-    while (atomic_load_explicit(&component->in_reclaim, memory_order_acquire) != 0) {
-        cistern_sleep_ns(CLOSE_POLL_NS);
-    }
     cistern_component_report(component, 0);
     stash_return(component);
     assert(atomic_load(&component->used) == 0);

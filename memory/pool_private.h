@@ -46,6 +46,7 @@ struct cistern_component {
     uint32_t may_borrow; /* clean cache that any thread can evict: the slot's loan is for it */
     uint64_t (*reclaim)(void *arg, uint64_t target_bytes, int64_t deadline_ns);
     void *arg;
+    uint32_t is_quiet;              /* its callback is not called any more; Guarded by: pool.lock */
     uint64_t sequence;              /* order of opening within the slot; Guarded by: pool.lock */
     struct cistern_component *next; /* Guarded by: pool.lock */
     char padding[CACHE_LINE_BYTES];

@@ -40,8 +40,8 @@ static struct cistern_component *next_holder(
     pthread_mutex_lock(&slot->pool->lock);
     for (struct cistern_component *c = slot->components; c != NULL && found == NULL; c = c->next) {
         uint32_t idle = 0;
-        if (c->sequence > *sequence && c->reclaim != NULL && c->reclaim_class == reclaim_class &&
-            (!any_thread_only || c->reclaim_from_any_thread) &&
+        if (c->sequence > *sequence && c->reclaim != NULL && !c->is_quiet &&
+            c->reclaim_class == reclaim_class && (!any_thread_only || c->reclaim_from_any_thread) &&
             atomic_compare_exchange_strong(&c->in_reclaim, &idle, 1)) {
             found = c;
             *sequence = c->sequence;

@@ -184,13 +184,14 @@ uint64_t gate_reclaim(void *arg, uint64_t target_bytes, int64_t deadline_ns)
 {
     struct rocks *rocks = arg;
     (void)deadline_ns; /* 0.25-0.45 ms per MiB: a whole cache of 256 MiB is a tenth of a second */
-    if (rocks->elastic == NULL) {
+    /* another slot's thread may ask while this backend is being opened */
+    struct cistern_elastic *elastic = __atomic_load_n(&rocks->elastic, __ATOMIC_ACQUIRE);
+    if (elastic == NULL) {
         return 0;
     }
     uint64_t before = shim_cache_usage(rocks->memory);
-    int64_t free_bytes = cistern_elastic_free_bytes(rocks->elastic);
-    (void)cistern_elastic_ensure(
-        rocks->elastic, target_bytes + (free_bytes > 0 ? (uint64_t)free_bytes : 0));
+    int64_t wanted = cistern_elastic_free_bytes(elastic) + (int64_t)target_bytes;
+    (void)cistern_elastic_ensure(elastic, wanted > 0 ? (uint64_t)wanted : 0);
     uint64_t after = shim_cache_usage(rocks->memory);
     (void)cistern_block_pool_drain(rocks->blocks);
     return before > after ? before - after : 0;
@@ -233,5 +234,10 @@ uint32_t gate_elastic_open(struct rocks *rocks, struct cistern_error *error)
         .write_buffer_set_allowance = elastic_buffer_set,
         .drain = elastic_drain,
     };
-    return cistern_elastic_open(rocks->base.slot, &options, &rocks->elastic, error);
+    struct cistern_elastic *elastic;
+    uint32_t status = cistern_elastic_open(rocks->base.slot, &options, &elastic, error);
+    if (status == CISTERN_OK) {
+        __atomic_store_n(&rocks->elastic, elastic, __ATOMIC_RELEASE);
+    }
+    return status;
 }

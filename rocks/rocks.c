@@ -217,7 +217,9 @@ static uint32_t rocks_destroy(struct rocks *rocks, int owns_directory, struct ci
         shim_reader_reset(rocks->reader);
     }
     uint32_t status = shim_db_close(rocks->db, error);
+    cistern_component_quiesce(rocks->blocks_component); /* another slot may want our cache's room */
     cistern_elastic_close(rocks->elastic);
+    rocks->elastic = NULL;
     shim_reader_destroy(rocks->reader);
     shim_batch_destroy(rocks->batch);
     shim_memory_destroy(rocks->memory);

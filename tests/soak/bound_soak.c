@@ -7,6 +7,7 @@
  * each workload also runs under one of baseline + budget + max(16 MiB, budget / 16): it would be
  * killed. Exit 1 when one failed, 2 when called wrongly.
  */
+#include "jail.h"
 #include "workload.h"
 
 #include <errno.h>
@@ -22,44 +23,10 @@
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
-#define PROCESS_BYTES (32 * MIB) /* program, libraries, page cache of the files being written */
 
 const char *malloc_conf; /* read by jemalloc before main */
 const char *malloc_conf =
     "narenas:4,muzzy_decay_ms:0,oversize_threshold:0,retain:false,dirty_decay_ms:100";
-
-/* ---------------------------------------------------------------- a cgroup, where there is one */
-
-static char cgroup[256]; /* its directory; empty: none */
-
-static int file_write(const char *name, uint64_t value)
-{
-    char path[320];
-    snprintf(path, sizeof path, "%s/%s", cgroup, name);
-    FILE *file = fopen(path, "r+"); /* only what the kernel has put there */
-    int is_written = file != NULL && fprintf(file, "%llu\n", (unsigned long long)value) > 0;
-    return file != NULL && fclose(file) == 0 && is_written;
-}
-
-static int limit_set(uint64_t bytes)
-{
-    return file_write("memory.max", bytes) || file_write("memory.limit_in_bytes", bytes);
-}
-
-static void cgroup_make(void)
-{
-    static const char *const roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/memory"};
-    for (size_t i = 0; i < sizeof roots / sizeof roots[0]; i++) {
-        snprintf(cgroup, sizeof cgroup, "%s/cistern-soak-%ld", roots[i], (long)getpid());
-        if (mkdir(cgroup, 0777) == 0) {
-            if (limit_set(UINT64_C(1) << 40)) {
-                return;
-            }
-            rmdir(cgroup);
-        }
-    }
-    cgroup[0] = '\0';
-}
 
 /* ---------------------------------------------------------------- one workload */
 
@@ -76,10 +43,7 @@ static void child_main(
 {
     (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    uint64_t spare =
-        workload->budget_bytes / 16 > 16 * MIB ? workload->budget_bytes / 16 : 16 * MIB;
-    if (cgroup[0] != '\0' && (!limit_set(workload->budget_bytes + spare + PROCESS_BYTES) ||
-                                 !file_write("cgroup.procs", (uint64_t)getpid()))) {
+    if (!jail_enter(workload->budget_bytes)) {
         snprintf(
             shared->text, sizeof shared->text, "the cgroup cannot be set: %s", strerror(errno));
         shared->failed = 1;
@@ -137,17 +101,15 @@ int main(int argc, char **argv)
         perror("mmap");
         return 2;
     }
-    cgroup_make();
-    printf("cgroup: %s\n", cgroup[0] != '\0' ? cgroup : "none may be made here");
+    const char *jail = jail_make();
+    printf("cgroup: %s\n", jail[0] != '\0' ? jail : "none may be made here");
     uint64_t failed = 0;
     for (uint64_t i = 0; i < count; i++) {
         struct workload workload;
         workload_generate(first + i, (int64_t)(seconds * 1e9), &workload);
         failed += !run_one(&workload, shared);
     }
-    if (cgroup[0] != '\0') {
-        (void)rmdir(cgroup);
-    }
+    jail_remove();
     printf("%llu workloads, %llu failed\n", (unsigned long long)count, (unsigned long long)failed);
     return failed != 0;
 }

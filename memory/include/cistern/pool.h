@@ -149,6 +149,9 @@ CISTERN_MUST_USE uint32_t cistern_component_open_sized(struct cistern_slot *slot
 #define cistern_component_open(slot, options, ret_component, error)                                \
     cistern_component_open_sized(                                                                  \
         (slot), (options), sizeof(struct cistern_component_options), (ret_component), (error))
+/* Returns when no reclaim callback of this component is running, and none begins again: what the
+ * callback stands on may be taken down while bytes are still held. NULL is fine. */
+void cistern_component_quiesce(struct cistern_component *component);
 /* Asserts that the component holds nothing but what it reported; reports 0. NULL is fine. */
 void cistern_component_close(struct cistern_component *component);
 struct cistern_slot *cistern_component_slot(struct cistern_component *component);
