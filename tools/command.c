@@ -107,7 +107,8 @@ static int command_run(const struct command *command, const char *path, int argc
 
 int command_main(int argc, char **argv)
 {
-    const struct command children[] = {run_command, checkpoint_command, bench_command};
+    const struct command children[] = {
+        plan_command, run_command, checkpoint_command, bench_command};
     const struct command root = {
         .name = "cistern",
         .summary = "Keyed state for stream-processing workers under one hard memory budget.",
