@@ -126,7 +126,8 @@ static int command_run(const struct command *command, const char *path, int argc
 
 static int main_run(int argc, char **argv)
 {
-    const struct command children[] = {run_command, checkpoint_command, bench_command};
+    const struct command children[] = {
+        plan_command, run_command, checkpoint_command, bench_command};
     const struct command root = {
         .name = "cistern",
         .summary = "Keyed state for stream-processing workers under one hard memory budget.",

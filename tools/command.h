@@ -23,6 +23,7 @@ struct command {
 
 int command_main(int argc, char **argv);
 
+extern const struct command plan_command;
 extern const struct command run_command;
 extern const struct command checkpoint_command;
 extern const struct command bench_command;
