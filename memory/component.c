@@ -3,6 +3,7 @@
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
+#include "page_store_private.h"
 #include "pool_private.h"
 
 #include <assert.h>
@@ -151,6 +152,7 @@ void cistern_component_close(struct cistern_component *component)
     if (component == NULL) {
         return;
     }
+    pages_component_close(component);
     detach(component);
     /* Another thread may be inside our callback; it was found before we left the list, and
      * nobody finds us now. */
@@ -195,6 +197,11 @@ static void count_raise(struct cistern_component *component, uint64_t used)
         peak_raise(
             component, used + atomic_load_explicit(&component->reported, memory_order_relaxed));
     }
+}
+
+void component_peak_update(struct cistern_component *component)
+{
+    count_raise(component, load(&component->used));
 }
 
 static void component_add(struct cistern_component *component, uint64_t bytes, uint64_t slot_used)
