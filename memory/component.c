@@ -3,6 +3,7 @@
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
+#include "page_store_private.h"
 #include "pool_private.h"
 
 #include <assert.h>
@@ -166,6 +167,7 @@ void cistern_component_close(struct cistern_component *component)
         return;
     }
     cistern_component_quiesce(component);
+    pages_component_close(component);
     detach(component);
     cistern_component_report(component, 0);
     stash_return(component);
@@ -205,6 +207,11 @@ static void count_raise(struct cistern_component *component, uint64_t used)
         peak_raise(
             component, used + atomic_load_explicit(&component->reported, memory_order_relaxed));
     }
+}
+
+void component_peak_update(struct cistern_component *component)
+{
+    count_raise(component, load(&component->used));
 }
 
 static void component_add(struct cistern_component *component, uint64_t bytes, uint64_t slot_used)

@@ -37,6 +37,9 @@
 #define BUDGET_WRITE_BUFFER_MIN (1 * MIB)
 #define BUDGET_STATE_MIN (96 * KIB)
 
+struct page_store;   /* page_store_private.h */
+struct shared_entry; /* shared.c */
+
 struct cistern_component {
     struct cistern_slot *slot;
     char name[POOL_NAME_BYTES];
@@ -49,6 +52,10 @@ struct cistern_component {
     uint32_t is_quiet;              /* its callback is not called any more; Guarded by: pool.lock */
     uint64_t sequence;              /* order of opening within the slot; Guarded by: pool.lock */
     struct cistern_component *next; /* Guarded by: pool.lock */
+    /* set once, with its first page; pairs with its own threads' loads */
+    struct page_store *_Atomic page_store;
+    uint32_t page_head;  /* Guarded by: the store's lock */
+    uint32_t page_count; /* Guarded by: the store's lock */
     char padding[CACHE_LINE_BYTES];
     /* Atomic: relaxed; statistics of what the slot's quota already decided. Of an exclusive
      *         component they change by a load and a store, there being one caller at a time. */
@@ -77,6 +84,10 @@ struct cistern_slot {
     uint64_t debt_max;
     uint64_t component_sequence;          /* Guarded by: pool.lock */
     struct cistern_component *components; /* in order of opening; Guarded by: pool.lock */
+    struct page_store *page_store;        /* Guarded by: pool.lock */
+    uint32_t page_owner_count;            /* components that use it; Guarded by: pool.lock */
+    uint64_t lease_sequence;              /* Guarded by: pool.lock */
+    struct shared_entry *shared;          /* what is leased; Guarded by: pool.lock */
     char padding[CACHE_LINE_BYTES];
     struct quota quota;
     _Atomic uint64_t lent;       /* part of the limit that is another's loan; under pool.lock */
@@ -121,6 +132,9 @@ int64_t slot_free_own(const struct cistern_slot *slot);
 /* Records a new high of the slot (and through it of the pool). */
 void slot_peak_update(struct cistern_slot *slot, uint64_t used);
 void counter_raise(_Atomic uint64_t *counter, uint64_t value);
+
+/* After `used` grew by another way than a charge: pages that change their owner. */
+void component_peak_update(struct cistern_component *component);
 
 /* 1 while this thread runs a reclaim callback: charging there is the caller's bug. */
 int reserve_in_callback(void);
