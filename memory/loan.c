@@ -84,7 +84,8 @@ uint64_t loan_borrow(struct cistern_slot *slot, uint64_t bytes)
     return borrowed;
 }
 
-/* Caller holds pool.lock. Bytes that were a loan, to whoever has lent. */
+/* Caller holds pool.lock. Bytes that were a loan, to whoever has lent; what closed slots lent is
+ * granted to nobody any more. */
 static void hand_back(struct cistern_pool *pool, uint64_t bytes)
 {
     for (uint32_t i = 1; bytes > 0 && i <= pool->slot_count_max; i++) {
@@ -94,7 +95,8 @@ static void hand_back(struct cistern_pool *pool, uint64_t bytes)
         quota_raise(&lender->quota.limit, piece);
         bytes -= piece;
     }
-    assert(bytes == 0); /* every loan was lent by a slot that is still open */
+    assert(bytes <= load(&pool->orphaned));
+    atomic_fetch_sub(&pool->orphaned, bytes);
 }
 
 uint64_t loan_return(struct cistern_slot *slot, uint64_t bytes)
@@ -132,44 +134,67 @@ static uint64_t bytes_over(const struct cistern_slot *borrower)
     return used > bound ? used - bound : 0;
 }
 
-/* A piece of the borrower's loan, evicted as far as needed, to the lender. */
+/* What has been lent by `lender`, or by slots that are closed when it is NULL. */
+static _Atomic uint64_t *lent_of(struct cistern_pool *pool, struct cistern_slot *lender)
+{
+    return lender != NULL ? &lender->lent : &pool->orphaned;
+}
+
+/* Caller holds pool.lock. A slot in a recall is not closed before the recall is through with it. */
+static void recall_mark(struct cistern_slot *lender, struct cistern_slot *borrower, int is_begin)
+{
+    uint32_t change = is_begin ? 1 : UINT32_MAX;
+    borrower->recall_count += change;
+    if (lender != NULL) {
+        lender->recall_count += change;
+    }
+}
+
+/* A piece of the borrower's loan, evicted as far as needed, to the lender. The borrower is marked;
+ * this ends the mark. */
 static uint64_t recall_piece(
     struct cistern_slot *lender, struct cistern_slot *borrower, uint64_t bytes, int64_t deadline_ns)
 {
-    struct cistern_pool *pool = lender->pool;
+    struct cistern_pool *pool = borrower->pool;
+    _Atomic uint64_t *lent = lent_of(pool, lender);
     pthread_mutex_lock(&pool->lock);
-    uint64_t piece = least(bytes, least(load(&borrower->quota.loan), load(&lender->lent)));
+    uint64_t piece = least(bytes, least(load(&borrower->quota.loan), load(lent)));
     uint64_t over = piece > 0 ? quota_lower(&borrower->quota, &borrower->quota.loan, piece) : 0;
-    atomic_fetch_sub(&lender->lent, piece); /* nobody else recalls it meanwhile */
+    atomic_fetch_sub(lent, piece); /* nobody else recalls it meanwhile */
     pthread_mutex_unlock(&pool->lock);
     if (over > 0) {
-        reserve_evict(borrower, over, deadline_ns);
+        (void)reserve_evict(borrower, over, deadline_ns);
         elastic_slot_evict(borrower, 0);
     }
-    over = piece > 0 ? least(bytes_over(borrower), piece) : 0;
     pthread_mutex_lock(&pool->lock);
+    over = piece > 0 ? least(bytes_over(borrower), piece) : 0;
     quota_raise(&borrower->quota.loan, over); /* not evictable now: stays lent */
-    atomic_fetch_add(&lender->lent, over);
-    quota_raise(&lender->quota.limit, piece - over);
+    atomic_fetch_add(lent, over);
+    if (lender != NULL) {
+        quota_raise(&lender->quota.limit, piece - over);
+    }
+    recall_mark(lender, borrower, 0);
     pthread_mutex_unlock(&pool->lock);
     return piece - over;
 }
 
-uint64_t loan_recall(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns)
+static uint64_t recall(
+    struct cistern_pool *pool, struct cistern_slot *lender, uint64_t bytes, int64_t deadline_ns)
 {
-    struct cistern_pool *pool = slot->pool;
     uint64_t recalled = 0;
-    bytes = least(bytes, load(&slot->lent));
-    atomic_store(&slot->recalled_ns, cistern_now_ns());
+    bytes = least(bytes, load(lent_of(pool, lender)));
     for (uint32_t first = 1; recalled < bytes;) {
         pthread_mutex_lock(&pool->lock);
         struct cistern_slot *borrower = find_borrower(pool, first);
+        if (borrower != NULL) {
+            recall_mark(lender, borrower, 1);
+        }
         pthread_mutex_unlock(&pool->lock);
         if (borrower == NULL) {
             break;
         }
         uint64_t wanted = least(bytes - recalled, LOAN_RECALL_PIECE);
-        uint64_t piece = recall_piece(slot, borrower, wanted, deadline_ns);
+        uint64_t piece = recall_piece(lender, borrower, wanted, deadline_ns);
         recalled += piece;
         if (piece < wanted) {
             first = borrower->index + 1; /* this one has no more to give */
@@ -179,4 +204,15 @@ uint64_t loan_recall(struct cistern_slot *slot, uint64_t bytes, int64_t deadline
         }
     }
     return recalled;
+}
+
+uint64_t loan_recall(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns)
+{
+    atomic_store(&slot->recalled_ns, cistern_now_ns());
+    return recall(slot->pool, slot, bytes, deadline_ns);
+}
+
+uint64_t loan_recall_orphaned(struct cistern_pool *pool, uint64_t bytes, int64_t deadline_ns)
+{
+    return recall(pool, NULL, bytes, deadline_ns);
 }

@@ -1,7 +1,8 @@
 /*
  * loan_private.h -- moves unused limit from idle slots to slots whose cache is full, and back.
  *
- * Owns:       slot.lent and slot.quota.loan.
+ * Owns:       slot.lent and slot.quota.loan; pool.orphaned, what closed slots had lent and pinned
+ *             caches still hold: it counts as granted until it comes back.
  * Invariant:  the sum of all limits and loans never grows: a piece is lowered here, looked at, and
  *             only then raised there. Between the two steps it belongs to nobody.
  * Rules:      only clean cache that any thread can evict may fill a loan (the quota sees to it), so
@@ -28,6 +29,8 @@ uint64_t loan_borrow(struct cistern_slot *slot, uint64_t bytes);
  * far as needed; stops at deadline_ns (absolute, cistern_now_ns(); 0 = after one pass). Returns how
  * many came back: each piece can be used from the moment it came. */
 uint64_t loan_recall(struct cistern_slot *slot, uint64_t bytes, int64_t deadline_ns);
+/* The same of what slots had lent that are closed now: it is granted to nobody afterwards. */
+uint64_t loan_recall_orphaned(struct cistern_pool *pool, uint64_t bytes, int64_t deadline_ns);
 /* Gives up to `bytes` of the loan that `slot` does not use back to the lenders. */
 uint64_t loan_return(struct cistern_slot *slot, uint64_t bytes);
 /* The free room of `slot` that it could lend now. */

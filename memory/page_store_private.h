@@ -4,13 +4,14 @@
  *
  * Owns:      a range, divided into chunks of 2 MiB (one page where pages are larger), each divided
  *            into pages; and the slot's component "free pages".
- * Invariant: a page is live (charged to its owner), warm (resident, charged to "free pages") or cold
- *            (neither); "free pages" is charged for the warm ones and nothing else.
- * Threads:   any. store.lock is a leaf spin lock: nothing is allocated and nothing given back under it.
+ * Invariant: a page is live (charged to its owner), warm (resident, charged to "free pages") or
+ *            cold (neither); "free pages" is charged for the warm ones and nothing else.
+ * Threads:   any. store.lock is a leaf spin lock: nothing is allocated and nothing given back under
+ *            it.
  *
  * A whole chunk is one huge page: charged, made resident and given back at once, so a page of it is
- * live or warm. It is broken into single pages when too much of it would stay warm, or when somebody
- * needs the bytes.
+ * live or warm. It is broken into single pages when too much of it would stay warm, or when
+ * somebody needs the bytes.
  */
 #ifndef CISTERN_PAGE_STORE_PRIVATE_H
 #define CISTERN_PAGE_STORE_PRIVATE_H

@@ -74,8 +74,9 @@ struct cistern_slot {
     struct cistern_pool *pool;
     char name[POOL_NAME_BYTES];
     uint32_t index;
-    uint32_t is_open;    /* Guarded by: pool.lock */
-    uint32_t is_closing; /* neither lends nor borrows; Guarded by: pool.lock */
+    uint32_t is_open;      /* Guarded by: pool.lock */
+    uint32_t recall_count; /* recalls that have this slot in hand; Guarded by: pool.lock */
+    uint32_t is_closing;   /* neither lends nor borrows; Guarded by: pool.lock */
     uint32_t weight;
     uint32_t component_count; /* Guarded by: pool.lock */
     /* limit + lent + debt_max; Guarded by: pool.lock */
@@ -101,6 +102,7 @@ struct cistern_pool {
     _Atomic uint64_t budget_bytes;  /* Written by: resize, under pool.lock */
     uint64_t process_reserve_bytes; /* Guarded by: pool.lock once the pool is handed out */
     uint32_t is_resizing;           /* Guarded by: pool.lock */
+    _Atomic uint64_t orphaned;      /* loans whose lenders are closed; under pool.lock */
     uint64_t page_bytes;
     uint32_t slot_count_max;
     uint32_t accounting;

@@ -215,8 +215,8 @@ const char *cistern_process_size_format(char text[64], uint64_t bytes)
     return text;
 }
 
-/* Digits of a decimal with the point behind the first `whole` of them (zeros fill the gap), at least
- * one digit on both sides. whole: -2 .. 7. */
+/* Digits of a decimal with the point behind the first `whole` of them (zeros fill the gap), at
+ * least one digit on both sides. whole: -2 .. 7. */
 static void digits_place(char text[64], const char *digits, int whole)
 {
     static const char zeros[] = "0000000";

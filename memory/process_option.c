@@ -22,8 +22,8 @@ static const struct {
     const char *fallback;     /* an older key, NULL = none */
     const char *default_text; /* as Flink prints it */
     uint64_t default_bytes;   /* sizes */
-    uint32_t
-        fallback_is_unit; /* 1: the key itself is of the past, without a successor of its kind */
+    /* 1: the key itself is of the past, without a successor of its kind */
+    uint32_t fallback_is_unit;
 } options[PROCESS_OPTION_COUNT] = {
     [PROCESS_TOTAL_SIZE] = {"taskmanager.memory.process.size", NULL, "null", NO_DEFAULT, 0},
     [PROCESS_FLINK_SIZE] = {"taskmanager.memory.flink.size", NULL, "null", NO_DEFAULT, 0},

@@ -287,7 +287,8 @@ static uint64_t loans_end(struct cistern_pool *pool, int64_t deadline_ns)
         (void)loan_recall(&pool->slots[i], UINT64_MAX, deadline_ns);
         lent += cistern_slot_lent_bytes(&pool->slots[i]);
     }
-    return lent;
+    (void)loan_recall_orphaned(pool, UINT64_MAX, deadline_ns);
+    return lent + atomic_load(&pool->orphaned);
 }
 
 static uint32_t shrink(const struct resize *resize, int64_t deadline_ns, uint64_t *ret_reached,

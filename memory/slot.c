@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CLOSE_RECALL_NS INT64_C(1000000000)
+#define OPEN_RECALL_NS INT64_C(1000000000)
+#define CLOSE_POLL_NS INT64_C(100000)
 
 /* A slot that is all debt could charge nothing: the default takes at most a quarter of a small
  * limit. */
@@ -110,7 +111,7 @@ static uint32_t options_resolve(const struct cistern_pool *pool,
 /* Caller holds pool.lock. */
 static uint64_t granted_total(const struct cistern_pool *pool)
 {
-    uint64_t total = pool->process_reserve_bytes;
+    uint64_t total = pool->process_reserve_bytes + atomic_load(&pool->orphaned);
     for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
         total += pool->slots[i].is_open ? pool->slots[i].granted_bytes : 0;
     }
@@ -183,6 +184,12 @@ uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
     pthread_mutex_lock(&pool->lock);
     status = grant(pool, &options, ret_slot, error);
     pthread_mutex_unlock(&pool->lock);
+    if (status == CISTERN_LIMIT && atomic_load(&pool->orphaned) > 0) {
+        (void)loan_recall_orphaned(pool, UINT64_MAX, cistern_now_ns() + OPEN_RECALL_NS);
+        pthread_mutex_lock(&pool->lock);
+        status = grant(pool, &options, ret_slot, error);
+        pthread_mutex_unlock(&pool->lock);
+    }
     return status;
 }
 
@@ -216,23 +223,23 @@ uint32_t cistern_slot_close(struct cistern_slot *slot, struct cistern_error *err
         return status;
     }
     (void)loan_return(slot, UINT64_MAX);
-    (void)loan_recall(slot, UINT64_MAX, cistern_now_ns() + CLOSE_RECALL_NS);
-    pthread_mutex_lock(&pool->lock);
-    uint64_t lent = atomic_load(&slot->lent);
-    slot->is_closing = 0;
-    if (lent > 0) {
-        char size[16];
-        status = cistern_fail(error, CISTERN_BUSY, slot->name,
-            "%s cannot close: %s that it lent are pinned in other slots' caches", slot->name,
-            cistern_size_format(size, lent));
-    } else {
-        assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->quota.loan) == 0);
-        slot->is_open = 0;
-        atomic_store(&slot->quota.limit, 0);
-        slot->granted_bytes = 0;
+    (void)loan_recall(slot, UINT64_MAX, 0);
+    for (;;) { /* a resize, or another slot's owner, may have it in hand; its steps are bounded */
+        pthread_mutex_lock(&pool->lock);
+        if (slot->recall_count == 0) {
+            break;
+        }
+        pthread_mutex_unlock(&pool->lock);
+        cistern_sleep_ns(CLOSE_POLL_NS);
     }
+    assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->quota.loan) == 0);
+    atomic_fetch_add(&pool->orphaned, atomic_exchange(&slot->lent, 0)); /* pinned elsewhere */
+    slot->is_closing = 0;
+    slot->is_open = 0;
+    atomic_store(&slot->quota.limit, 0);
+    slot->granted_bytes = 0;
     pthread_mutex_unlock(&pool->lock);
-    return status;
+    return CISTERN_OK;
 }
 
 struct cistern_pool *cistern_slot_pool(struct cistern_slot *slot)

@@ -106,8 +106,8 @@ CISTERN_MUST_USE uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
 #define cistern_slot_open(pool, options, ret_slot, error)                                          \
     cistern_slot_open_sized(                                                                       \
         (pool), (options), sizeof(struct cistern_slot_options), (ret_slot), (error))
-/* BUSY: a component is open (names it, and all holders with their bytes), an elastic of the slot is
- *       open, or what it lent is pinned in another slot's cache. */
+/* BUSY: a component is open (names it, and all holders with their bytes), or an elastic of the slot
+ *       is open. What it lent and other slots' caches pin stays granted until it comes back. */
 CISTERN_MUST_USE uint32_t cistern_slot_close(
     struct cistern_slot *slot, struct cistern_error *error);
 /* The process's own slot, for components that serve every slot (I/O buffers, coordinator).
