@@ -20,9 +20,10 @@
 #include <sys/mman.h>
 
 #define CHUNK_BYTES (2 * MIB)
-#define WHOLE_SHARE_BYTES_MIN (512 * MIB) /* huge pages by default: DECISIONS 1.0, B9 */
-#define WARM_SHARE_PART 128
-#define PARTIAL_SHARE_PART 8
+#define WHOLE_SHARE_BYTES_MIN (128 * MIB) /* a chunk that stays warm is a 64th of the slot */
+/* What may stay warm, as shifts of the slot's limit: 1/128, and 1/8 in chunks where others live. */
+#define WARM_SHIFT 7
+#define PARTIAL_SHIFT 3
 #define RESERVE_SHARE_FACTOR 4
 #define PAGE_COUNT_MAX (UINT64_C(1) << 31) /* links are 32 bits; Flink's own maximum */
 #define SPINS_BEFORE_YIELD 64
@@ -199,10 +200,11 @@ static void chunk_advise(struct page_store *store, struct page_chunk *chunk, uin
 /* ---- the account ---- */
 
 /* Charged bytes change their owner inside the slot: the slot's own word does not move, so nobody
- * can be refused or slip in between. */
-static void count_change(struct cistern_component *component, uint64_t change)
+ * can be refused or slip in between. The count of `free pages` changes under store.lock only, so it
+ * needs no atomic addition. */
+static void count_change(struct cistern_component *component, uint64_t change, int is_serial)
 {
-    if (component->is_exclusive) {
+    if (is_serial) {
         atomic_store_explicit(&component->used,
             atomic_load_explicit(&component->used, memory_order_relaxed) + change,
             memory_order_relaxed);
@@ -211,22 +213,31 @@ static void count_change(struct cistern_component *component, uint64_t change)
     }
 }
 
-static void charge_move(
-    struct cistern_component *from, struct cistern_component *to, uint64_t bytes)
+static void charge_to_owner(
+    struct page_store *store, struct cistern_component *owner, uint64_t bytes)
 {
-    assert(atomic_load_explicit(&from->used, memory_order_relaxed) >= bytes);
-    count_change(from, 0 - bytes);
-    count_change(to, bytes);
-    component_peak_update(to);
+    assert(atomic_load_explicit(&store->component->used, memory_order_relaxed) >= bytes);
+    count_change(store->component, 0 - bytes, 1);
+    count_change(owner, bytes, (int)owner->is_exclusive);
+    component_peak_update(owner);
+}
+
+static void charge_from_owner(
+    struct page_store *store, struct cistern_component *owner, uint64_t bytes)
+{
+    assert(atomic_load_explicit(&owner->used, memory_order_relaxed) >= bytes);
+    count_change(owner, 0 - bytes, (int)owner->is_exclusive);
+    count_change(store->component, bytes, 1);
+    component_peak_update(store->component);
 }
 
 /* Whether `warm_count` pages may stay resident for nobody. */
-static int may_stay(const struct page_store *store, uint64_t warm_count, uint64_t part)
+static int may_stay(const struct page_store *store, uint64_t warm_count, uint32_t shift)
 {
     if (store->range.is_guarded) {
         return 0; /* what was released shall fault */
     }
-    uint64_t most = cistern_slot_limit_bytes(store->slot) / part;
+    uint64_t most = cistern_slot_limit_bytes(store->slot) >> shift;
     if (store->is_huge && most < chunk_bytes(store)) {
         most = chunk_bytes(store);
     }
@@ -310,7 +321,7 @@ uint32_t page_store_take_warm(struct page_store *store, struct cistern_component
         chunk_list(store, chunk);
     }
     if (taken > 0) {
-        charge_move(store->component, owner, (uint64_t)taken << store->page_shift);
+        charge_to_owner(store, owner, (uint64_t)taken << store->page_shift);
     }
     spin_unlock(store);
     return taken;
@@ -499,16 +510,16 @@ static void give_one(
 {
     struct page_chunk *chunk = chunk_of(store, link);
     page_detach(store, owner, link);
-    if (!chunk->is_whole && !may_stay(store, store->warm_count + 1, WARM_SHARE_PART)) {
+    if (!chunk->is_whole && !may_stay(store, store->warm_count + 1, WARM_SHIFT)) {
         limbo_add(store, link, &limbo->owned_head, &limbo->owned_count);
         chunk_list(store, chunk); /* warm pages beside no live one are IDLE */
         return;
     }
     page_warm(store, chunk, link);
-    charge_move(owner, store->component, page_bytes(store));
+    charge_from_owner(store, owner, page_bytes(store));
     chunk_list(store, chunk);
-    if (chunk->is_whole && !may_stay(store, store->warm_count,
-                               chunk->live_count == 0 ? WARM_SHARE_PART : PARTIAL_SHARE_PART)) {
+    if (chunk->is_whole &&
+        !may_stay(store, store->warm_count, chunk->live_count == 0 ? WARM_SHIFT : PARTIAL_SHIFT)) {
         chunk_to_limbo(store, chunk, limbo);
     }
 }
@@ -555,10 +566,10 @@ static uint64_t limbo_settle(
     if (owned_bytes > 0) {
         cistern_component_uncharge(owner, owned_bytes);
     }
+    spin_lock(store);
     if (warm_bytes > 0) {
         cistern_component_uncharge(store->component, warm_bytes);
     }
-    spin_lock(store);
     pages_to_cold(store, limbo->owned_head);
     pages_to_cold(store, limbo->warm_head);
     while (limbo->chunks != NULL) {

@@ -69,6 +69,9 @@ static uint32_t gather(struct page_store *store, struct cistern_component *compo
     while (taken < page_count && page_store_commit_chunk(store) == CISTERN_OK) {
         taken += page_store_take_warm(store, component, page_count - taken, ret_pages + taken);
     }
+    if (taken == page_count) {
+        return CISTERN_OK;
+    }
     uint32_t missing = page_count - taken;
     *ret_missing_bytes = missing * page_bytes;
     uint32_t status = cistern_component_charge(component, missing * page_bytes);
@@ -112,7 +115,7 @@ uint32_t cistern_pages_allocate(struct cistern_component *component, uint32_t pa
     if (page_count == 0) {
         return CISTERN_OK;
     }
-    if (page_count > total_count(slot)) {
+    if (page_count * slot->pool->page_bytes > cistern_slot_share_bytes(slot)) {
         return cistern_fail(error, CISTERN_INVALID, component->name,
             "%s: cannot allocate %u pages for %s: the slot has %llu of %llu bytes in all",
             slot->name, page_count, component->name, (unsigned long long)total_count(slot),

@@ -69,6 +69,8 @@ CISTERN_MUST_USE uint32_t bench_memory(struct bench *bench, struct cistern_error
 CISTERN_MUST_USE uint32_t bench_drift(struct bench *bench, struct cistern_error *error);
 /* A slot takes back what it lent. */
 CISTERN_MUST_USE uint32_t bench_loan(struct bench *bench, struct cistern_error *error);
+/* A page of managed memory, recycled and fresh. */
+CISTERN_MUST_USE uint32_t bench_pages(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_heap(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_rocks(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_checkpoint(struct bench *bench, struct cistern_error *error);

@@ -104,6 +104,7 @@ uint32_t bench_memory(struct bench *bench, struct cistern_error *error)
         .name = "bench", .reclaim_class = CISTERN_RECLAIM_NEVER, .is_exclusive = 1};
     uint32_t status = bench_drift(bench, error);
     status = status == CISTERN_OK ? bench_loan(bench, error) : status;
+    status = status == CISTERN_OK ? bench_pages(bench, error) : status;
     if (status == CISTERN_OK) {
         status = bench_pool_open(bench, BUDGET_BYTES, 2, error);
     }

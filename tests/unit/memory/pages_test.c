@@ -246,7 +246,7 @@ static void released_pages_are_warm_or_gone(void **state)
 {
     (void)state;
     struct pool_fixture f;
-    open_share(&f, 256 * FIXTURE_MIB); /* keeps 2 MiB warm: 64 pages */
+    open_share(&f, 64 * FIXTURE_MIB); /* keeps 512 KiB warm: 16 pages */
     static void *pages[256];
     assert_ok(cistern_pages_allocate(f.component, 256, pages, &f.error), f.error);
     for (uint32_t i = 0; i < 256; i++) {
@@ -257,16 +257,16 @@ static void released_pages_are_warm_or_gone(void **state)
     for (uint32_t i = 0; i < 256; i++) {
         resident += resident_bytes(pages[i]);
     }
-    assert_int_equal(usage_of(&f).warm_count, 64);
-    assert_int_equal(resident, 64 * PAGE);
-    assert_int_equal(cistern_slot_used_bytes(f.slot), 64 * PAGE);
-    assert_int_equal(usage_of(&f).available_bytes, 256 * FIXTURE_MIB);
+    assert_int_equal(usage_of(&f).warm_count, 16);
+    assert_int_equal(resident, 16 * PAGE);
+    assert_int_equal(cistern_slot_used_bytes(f.slot), 16 * PAGE);
+    assert_int_equal(usage_of(&f).available_bytes, 64 * FIXTURE_MIB);
     assert_ok(cistern_pages_verify_empty(f.slot, &f.error), f.error);
     /* warm ones come first, and their charge moves */
     void *again;
     assert_ok(cistern_pages_allocate(f.component, 1, &again, &f.error), f.error);
     assert_int_equal(resident_bytes(again), PAGE);
-    assert_int_equal(cistern_slot_used_bytes(f.slot), 64 * PAGE);
+    assert_int_equal(cistern_slot_used_bytes(f.slot), 16 * PAGE);
     struct cistern_holder holders[8];
     uint32_t count = 0;
     assert_ok(cistern_pool_holders(f.pool, holders, 8, &count), f.error);
@@ -277,18 +277,18 @@ static void released_pages_are_warm_or_gone(void **state)
             assert_int_equal(holders[i].peak_bytes, 256 * PAGE);
             seen++;
         } else if (strcmp(holders[i].component, "free pages") == 0) {
-            assert_int_equal(holders[i].used_bytes, 63 * PAGE);
+            assert_int_equal(holders[i].used_bytes, 15 * PAGE);
             seen++;
         }
     }
     assert_int_equal(seen, 2);
     /* and whoever needs the bytes gets them */
-    assert_status(cistern_component_charge(f.component, 256 * FIXTURE_MIB - PAGE), CISTERN_LIMIT);
+    assert_status(cistern_component_charge(f.component, 64 * FIXTURE_MIB - PAGE), CISTERN_LIMIT);
     assert_ok(
-        cistern_component_reserve(f.component, 256 * FIXTURE_MIB - PAGE, 0, &f.error), f.error);
-    assert_status(cistern_component_charge(f.component, 256 * FIXTURE_MIB - PAGE), CISTERN_OK);
+        cistern_component_reserve(f.component, 64 * FIXTURE_MIB - PAGE, 0, &f.error), f.error);
+    assert_status(cistern_component_charge(f.component, 64 * FIXTURE_MIB - PAGE), CISTERN_OK);
     assert_int_equal(usage_of(&f).warm_count, 0);
-    cistern_component_uncharge(f.component, 256 * FIXTURE_MIB - PAGE);
+    cistern_component_uncharge(f.component, 64 * FIXTURE_MIB - PAGE);
     cistern_pages_release_all(f.component);
     fixture_close(&f);
 }
