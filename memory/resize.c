@@ -18,7 +18,8 @@
 #include <string.h>
 
 #define PAUSE_NS INT64_C(1000000)
-#define ROUNDS_MAX 600000 /* ten minutes of pauses: a host clock that stands still ends too */
+#define ROUNDING_BYTES 4096 /* shares are rounded down, what they must hold is not */
+#define ROUNDS_MAX 600000   /* ten minutes of pauses: a host clock that stands still ends too */
 
 /* The new shares, computed under pool.lock and applied or dropped as one. */
 struct resize {
@@ -27,6 +28,7 @@ struct resize {
     uint64_t budget;
     uint64_t reserve_before;
     uint64_t reserve;
+    int is_default_reserve; /* it follows the budget */
 };
 
 static uint64_t scaled(uint64_t bytes, uint64_t part, uint64_t whole)
@@ -80,8 +82,9 @@ static uint32_t begin(struct cistern_pool *pool, uint64_t budget, struct resize 
     pthread_mutex_lock(&pool->lock);
     uint64_t before = pool->budget_bytes;
     uint64_t reserve = pool->process_reserve_bytes;
-    if (reserve == pool_process_reserve(before)) {
-        reserve = pool_process_reserve(budget); /* the default follows the budget */
+    int is_default_reserve = reserve == pool_process_reserve(before);
+    if (is_default_reserve) {
+        reserve = pool_process_reserve(budget);
     }
     uint32_t status = budget_check(pool, budget, reserve, error);
     if (status == CISTERN_OK && pool->is_resizing) {
@@ -94,7 +97,8 @@ static uint32_t begin(struct cistern_pool *pool, uint64_t budget, struct resize 
             .budget_before = before,
             .budget = budget,
             .reserve_before = pool->process_reserve_bytes,
-            .reserve = reserve};
+            .reserve = reserve,
+            .is_default_reserve = is_default_reserve};
     }
     pthread_mutex_unlock(&pool->lock);
     return status;
@@ -169,24 +173,23 @@ static void make_room(struct cistern_pool *pool, int64_t deadline_ns)
     }
 }
 
-/* Until nothing is used above the lowered limits. Returns 1 when that is so. */
-static int wait_for_room(struct cistern_pool *pool, int64_t deadline_ns)
+/* Until nothing is used above the lowered limits, or the deadline. */
+static void wait_for_room(struct cistern_pool *pool, int64_t deadline_ns)
 {
     uint64_t over;
     for (uint32_t round = 0; round < ROUNDS_MAX; round++) {
         if (find_over(pool, &over) == NULL && !is_ledger_over(pool)) {
-            return 1;
+            return;
         }
         make_room(pool, deadline_ns);
         if (find_over(pool, &over) == NULL && !is_ledger_over(pool)) {
-            return 1;
+            return;
         }
         if (deadline_ns == 0 || cistern_now_ns() >= deadline_ns) {
-            return 0;
+            return;
         }
         cistern_sleep_ns(PAUSE_NS);
     }
-    return 0;
 }
 
 /* The largest holder of a slot, for the message. Caller holds pool.lock. */
@@ -205,26 +208,40 @@ static const struct cistern_component *largest_holder(
     return largest;
 }
 
-/* Caller holds pool.lock; the limits are still the lowered ones. The least budget that would have
- * held what is used, rounded as shares are. */
+/* The least budget whose slots have `slots_bytes` between them. */
+static uint64_t budget_around(const struct resize *resize, uint64_t slots_bytes)
+{
+    uint64_t reserve = resize->reserve;
+    /* a sixteenth of what it is part of, and no less than 8 MiB */
+    if (resize->is_default_reserve) {
+        uint64_t sixteenth = (slots_bytes + 14) / 15;
+        reserve = sixteenth < BUDGET_PROCESS_RESERVE_MIN ? BUDGET_PROCESS_RESERVE_MIN : sixteenth;
+    }
+    return slots_bytes + reserve + ROUNDING_BYTES;
+}
+
+/* Caller holds pool.lock; the limits are still the lowered ones. The least budget in which every
+ * slot's share, at the fraction it has, would have held what it uses. */
 static uint64_t reached_bytes(const struct resize *resize)
 {
     struct cistern_pool *pool = resize->pool;
-    uint64_t reached = resize->reserve;
+    uint64_t slots_before = resize->budget_before - resize->reserve_before;
+    uint64_t reached = resize->budget;
     for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
         const struct cistern_slot *slot = &pool->slots[i];
-        if (slot->is_open) {
-            int64_t room = slot_free(slot);
-            reached += share_of(resize, slot->granted_bytes) + (room < 0 ? (uint64_t)-room : 0);
+        if (slot->is_open && slot_free(slot) < 0) {
+            uint64_t needed = budget_around(resize,
+                scaled(cistern_slot_used_bytes(slot), slots_before, limit_before(resize, slot)));
+            reached = needed > reached ? needed : reached;
         }
     }
-    int64_t process = slot_free(&pool->slots[0]);
-    reached += process < 0 ? (uint64_t)-process : 0;
+    if (slot_free(&pool->slots[0]) < 0) {
+        return resize->budget_before;
+    }
     if (is_ledger_over(pool)) {
         uint64_t used = (uint64_t)ledger_used(pool);
         reached = used > reached ? used : reached;
     }
-    reached = reached < resize->budget ? resize->budget : reached;
     return reached > resize->budget_before ? resize->budget_before : reached;
 }
 
@@ -308,8 +325,11 @@ static uint32_t shrink(const struct resize *resize, int64_t deadline_ns, uint64_
     budget_set(pool, resize->budget);
     pthread_mutex_unlock(&pool->lock);
     governor_wake(pool);
-    int is_room = wait_for_room(pool, deadline_ns);
+    uint64_t over;
+    (void)wait_for_room(pool, deadline_ns);
     pthread_mutex_lock(&pool->lock);
+    /* looked at once more: an owner may have given its bytes back since */
+    int is_room = find_over(pool, &over) == NULL && !is_ledger_over(pool);
     *ret_reached = is_room ? resize->budget : reached_bytes(resize);
     uint32_t status = CISTERN_OK;
     if (is_room) {
