@@ -45,6 +45,13 @@ static inline uint64_t test_seed(const char *test, uint64_t default_seed)
     return seed;
 }
 
+/* How many rounds a random test runs: CISTERN_ROUNDS, or its short form. */
+static inline uint64_t test_rounds(uint64_t short_form)
+{
+    const char *text = getenv("CISTERN_ROUNDS");
+    return text != NULL ? strtoull(text, NULL, 10) : short_form;
+}
+
 /* xorshift64*: enough for choosing operations; never for hashing. */
 static inline uint64_t test_random(uint64_t *state)
 {
