@@ -65,7 +65,9 @@ CISTERN_MUST_USE uint32_t bench_backend(
     struct bench *bench, struct cistern_backend *backend, struct cistern_error *error);
 
 CISTERN_MUST_USE uint32_t bench_memory(struct bench *bench, struct cistern_error *error);
-/* Cases of the memory suite. A store at its limit while sizes change. */
+/* Cases of the memory suite. What permission costs. */
+CISTERN_MUST_USE uint32_t bench_charge(struct bench *bench, struct cistern_error *error);
+/* A store at its limit while sizes change. */
 CISTERN_MUST_USE uint32_t bench_drift(struct bench *bench, struct cistern_error *error);
 /* A slot takes back what it lent. */
 CISTERN_MUST_USE uint32_t bench_loan(struct bench *bench, struct cistern_error *error);

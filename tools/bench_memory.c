@@ -1,4 +1,4 @@
-/* bench_memory.c -- what permission and pages cost. */
+/* bench_memory.c -- the memory suite, and what fresh pages of a region cost. */
 #include "bench.h"
 
 #include "cistern/clock.h"
@@ -6,67 +6,10 @@
 #include "cistern/pool.h"
 #include "cistern/region.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #define BUDGET_BYTES ((uint64_t)256 << 20)
-#define ROUNDS 4096u
 #define COMMIT_BYTES (1u << 20)
-
-struct charger {
-    struct cistern_component *component;
-    int64_t run_ns;
-    double ns_each;
-    uint32_t refused;
-};
-
-static void *charger_main(void *arg)
-{
-    struct charger *charger = arg;
-    int64_t begin_ns = cistern_now_ns(), now_ns = begin_ns;
-    uint64_t count = 0;
-    while (now_ns - begin_ns < charger->run_ns) {
-        for (uint32_t i = 0; i < ROUNDS; i++) {
-            if (cistern_component_charge(charger->component, 4096) == CISTERN_OK) {
-                cistern_component_uncharge(charger->component, 4096);
-            } else {
-                charger->refused++;
-            }
-        }
-        count += ROUNDS;
-        now_ns = cistern_now_ns();
-    }
-    charger->ns_each = (double)(now_ns - begin_ns) / (double)count;
-    return NULL;
-}
-
-static uint32_t charge_case(struct bench *bench, struct cistern_component *first,
-    struct cistern_component *second, struct cistern_error *error)
-{
-    double one[BENCH_SAMPLES], two[BENCH_SAMPLES];
-    uint32_t refused = 0;
-    for (uint32_t i = 0; i < BENCH_SAMPLES; i++) {
-        struct charger a = {.component = first, .run_ns = bench_sample_ns(bench)}, b = a;
-        b.component = second;
-        (void)charger_main(&a);
-        one[i] = a.ns_each;
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, charger_main, &b) != 0) {
-            return cistern_fail(error, CISTERN_IO, "thread", "cannot start a second thread");
-        }
-        (void)charger_main(&a);
-        pthread_join(thread, NULL);
-        two[i] = (a.ns_each + b.ns_each) / 2;
-        refused += a.refused + b.refused;
-    }
-    if (refused > 0) {
-        return cistern_fail(error, CISTERN_LIMIT, "charge",
-            "%u charges were refused although there was room", refused);
-    }
-    bench_print(bench, "charge_uncharge", "ns", one, NULL, NULL);
-    bench_print(bench, "charge_uncharge_2_slots", "ns", two, NULL, NULL);
-    return CISTERN_OK;
-}
 
 static uint32_t commit_case(
     struct bench *bench, struct cistern_component *component, struct cistern_error *error)
@@ -98,36 +41,22 @@ static uint32_t commit_case(
 
 uint32_t bench_memory(struct bench *bench, struct cistern_error *error)
 {
-    struct cistern_slot *other = NULL;
-    struct cistern_component *first = NULL, *second = NULL;
+    struct cistern_component *component = NULL;
     const struct cistern_component_options options = {
-        .name = "bench", .reclaim_class = CISTERN_RECLAIM_NEVER, .is_exclusive = 1};
-    uint32_t status = bench_drift(bench, error);
+        .name = "bench", .reclaim_class = CISTERN_RECLAIM_NEVER};
+    uint32_t status = bench_charge(bench, error);
+    status = status == CISTERN_OK ? bench_drift(bench, error) : status;
     status = status == CISTERN_OK ? bench_loan(bench, error) : status;
     status = status == CISTERN_OK ? bench_pages(bench, error) : status;
     if (status == CISTERN_OK) {
-        status = bench_pool_open(bench, BUDGET_BYTES, 2, error);
+        status = bench_pool_open(bench, BUDGET_BYTES, 1, error);
     }
     if (status == CISTERN_OK) {
-        status = cistern_slot_open(bench->pool, NULL, &other, error);
+        status = cistern_component_open(bench->slot, &options, &component, error);
     }
     if (status == CISTERN_OK) {
-        status = cistern_component_open(bench->slot, &options, &first, error);
+        status = commit_case(bench, component, error);
     }
-    if (status == CISTERN_OK) {
-        status = cistern_component_open(other, &options, &second, error);
-    }
-    if (status == CISTERN_OK) {
-        status = charge_case(bench, first, second, error);
-    }
-    if (status == CISTERN_OK) {
-        status = commit_case(bench, first, error);
-    }
-    cistern_component_close(second);
-    cistern_component_close(first);
-    if (other != NULL) {
-        uint32_t closed = cistern_slot_close(other, status == CISTERN_OK ? error : NULL);
-        status = status == CISTERN_OK ? closed : status;
-    }
+    cistern_component_close(component);
     return status;
 }
