@@ -23,7 +23,7 @@ static const struct {
     const char *default_text; /* as Flink prints it */
     uint64_t default_bytes;   /* sizes */
     /* 1: the key itself is of the past, without a successor of its kind */
-    uint32_t fallback_is_unit;
+    uint32_t is_past;
 } options[PROCESS_OPTION_COUNT] = {
     [PROCESS_TOTAL_SIZE] = {"taskmanager.memory.process.size", NULL, "null", NO_DEFAULT, 0},
     [PROCESS_FLINK_SIZE] = {"taskmanager.memory.flink.size", NULL, "null", NO_DEFAULT, 0},
@@ -263,8 +263,7 @@ uint32_t cistern_process_key_kind(const char *key, const char **ret_replacement)
     *ret_replacement = NULL;
     for (uint32_t i = 0; i < PROCESS_OPTION_COUNT; i++) {
         if (strcmp(options[i].key, key) == 0) {
-            return options[i].fallback_is_unit ? CISTERN_PROCESS_KEY_DEPRECATED
-                                               : CISTERN_PROCESS_KEY_READ;
+            return options[i].is_past ? CISTERN_PROCESS_KEY_DEPRECATED : CISTERN_PROCESS_KEY_READ;
         }
         if (options[i].fallback != NULL && strcmp(options[i].fallback, key) == 0) {
             *ret_replacement = options[i].key;

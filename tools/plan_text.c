@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define BAR_CELLS 40u
+/* LEDGER_GUEST_FACTOR_PERCENT of memory/ledger_private.h, less 100 */
+#define GUEST_MODELLED_PERCENT 15u
 
 /* cells of BAR_CELLS up to `bytes` of `total`; the one rule for both ends, so that bars meet */
 static uint32_t cells_of(uint64_t bytes, uint64_t total)
@@ -129,6 +131,11 @@ void plan_print_text(const struct plan *plan)
             cistern_size_format(b, left->managed_bytes),
             cistern_size_format(c, left->network_bytes));
     }
+    printf("\nManaged memory is cistern's budget: hard in a process of its own. Inside another "
+           "process (GUEST "
+           "accounting) the\nheap store keeps it exactly, RocksDB's malloc share is modelled, +%u "
+           "%%.\n",
+        GUEST_MODELLED_PERCENT);
     if (plan->present == PLAN_CONSUMERS_ALL) {
         printf("\nShares are those of a slot in which every kind of consumer runs. A kind that a "
                "job does not have leaves its\nshare to the others: a streaming job with keyed "

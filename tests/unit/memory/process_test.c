@@ -622,26 +622,26 @@ static void fraction_draw(struct draw *draw, uint64_t *seed, uint32_t chance, co
     }
 }
 
-static struct draw configuration_draw(uint64_t *seed)
+/* *draw points into itself: it stays where it is. */
+static void configuration_draw(struct draw *draw, uint64_t *seed)
 {
-    struct draw draw = {.count = 0};
+    draw->count = 0;
     uint32_t way = (uint32_t)(test_random(seed) % 3);
-    size_draw(&draw, seed, way == 0 ? 100 : 10, PREFIX "process.size", 16384);
-    size_draw(&draw, seed, way == 1 ? 100 : 5, PREFIX "flink.size", 12288);
-    size_draw(&draw, seed, way == 2 ? 100 : 20, PREFIX "task.heap.size", 4096);
-    size_draw(&draw, seed, way == 2 ? 100 : 20, PREFIX "managed.size", 4096);
-    size_draw(&draw, seed, 20, PREFIX "framework.heap.size", 256);
-    size_draw(&draw, seed, 20, PREFIX "framework.off-heap.size", 256);
-    size_draw(&draw, seed, 20, PREFIX "task.off-heap.size", 256);
-    size_draw(&draw, seed, 20, PREFIX "network.min", 256);
-    size_draw(&draw, seed, 20, PREFIX "network.max", 2048);
-    size_draw(&draw, seed, 20, PREFIX "jvm-metaspace.size", 512);
-    size_draw(&draw, seed, 20, PREFIX "jvm-overhead.min", 256);
-    size_draw(&draw, seed, 20, PREFIX "jvm-overhead.max", 2048);
-    fraction_draw(&draw, seed, 30, PREFIX "managed.fraction");
-    fraction_draw(&draw, seed, 30, PREFIX "network.fraction");
-    fraction_draw(&draw, seed, 30, PREFIX "jvm-overhead.fraction");
-    return draw;
+    size_draw(draw, seed, way == 0 ? 100 : 10, PREFIX "process.size", 16384);
+    size_draw(draw, seed, way == 1 ? 100 : 5, PREFIX "flink.size", 12288);
+    size_draw(draw, seed, way == 2 ? 100 : 20, PREFIX "task.heap.size", 4096);
+    size_draw(draw, seed, way == 2 ? 100 : 20, PREFIX "managed.size", 4096);
+    size_draw(draw, seed, 20, PREFIX "framework.heap.size", 256);
+    size_draw(draw, seed, 20, PREFIX "framework.off-heap.size", 256);
+    size_draw(draw, seed, 20, PREFIX "task.off-heap.size", 256);
+    size_draw(draw, seed, 20, PREFIX "network.min", 256);
+    size_draw(draw, seed, 20, PREFIX "network.max", 2048);
+    size_draw(draw, seed, 20, PREFIX "jvm-metaspace.size", 512);
+    size_draw(draw, seed, 20, PREFIX "jvm-overhead.min", 256);
+    size_draw(draw, seed, 20, PREFIX "jvm-overhead.max", 2048);
+    fraction_draw(draw, seed, 30, PREFIX "managed.fraction");
+    fraction_draw(draw, seed, 30, PREFIX "network.fraction");
+    fraction_draw(draw, seed, 30, PREFIX "jvm-overhead.fraction");
 }
 
 static void range_assert(
@@ -724,7 +724,8 @@ static void test_random_configurations_keep_flinks_invariants(void **state)
     uint64_t seed = test_seed("memory_process_test", 4242);
     uint32_t started = 0, refused_count = 0;
     for (uint64_t round = 0, rounds = test_rounds(20000); round < rounds; round++) {
-        struct draw draw = configuration_draw(&seed);
+        struct draw draw;
+        configuration_draw(&draw, &seed);
         struct cistern_process_spec spec;
         struct cistern_process_refusal refusal;
         if (cistern_process_spec_derive(draw.settings, draw.count, &spec, &refusal, NULL) !=
