@@ -173,21 +173,26 @@ static int counts_buffers(const struct derivation *at)
            !is_configured(at, PROCESS_NETWORK_MAX) && !is_configured(at, PROCESS_NETWORK_FRACTION);
 }
 
+#define PAGE_ADVICE "write a power of two of at least 4096 and less than 2g"
+
 static int page_read(const struct derivation *at)
 {
     uint64_t bytes;
     if (!process_option_size(&at->reader, PROCESS_SEGMENT_SIZE, &bytes)) {
         return 0;
     }
-    if (bytes < 4096) {
+    if (bytes > INT32_MAX) {
         return process_refuse_as(at->reader.refusal, "IllegalArgumentException",
-            PROCESS_SEGMENT_SIZE, "write a power of two of at least 4096",
-            "Minimum memory segment size is 4096");
+            PROCESS_SEGMENT_SIZE, PAGE_ADVICE, "Cannot downcast long value %llu to integer.",
+            (unsigned long long)bytes);
     }
-    if ((bytes & (bytes - 1)) != 0 || bytes > INT32_MAX) {
-        return process_refuse_as(at->reader.refusal, "IllegalArgumentException",
-            PROCESS_SEGMENT_SIZE, "write a power of two of at least 4096, less than 2g",
-            "Memory segment size must be a power of 2.");
+    const char *flaw = bytes < 4096                 ? "Minimum memory segment size is 4096"
+                       : (bytes & (bytes - 1)) != 0 ? "Memory segment size must be a power of 2."
+                                                    : NULL;
+    if (flaw != NULL) {
+        return process_refuse(at->reader.refusal, PROCESS_SEGMENT_SIZE, PAGE_ADVICE,
+            "Invalid configuration value for %s : %llu - %s",
+            process_option_key(PROCESS_SEGMENT_SIZE), (unsigned long long)bytes, flaw);
     }
     at->spec->page_bytes = bytes;
     return 1;
@@ -527,9 +532,12 @@ static int cpu_read(const struct derivation *at)
             "configure %s accordingly.",
             process_option_key(PROCESS_CPU_CORES));
     }
+    slots = slots == -1 ? 1 : slots; /* as Flink reads old files, once the cores are known */
     if (slots < 1 || slots > (int32_t)CISTERN_PROCESS_SLOTS_MAX) {
-        return process_refuse(at->reader.refusal, PROCESS_SLOTS, "write a number of slots",
-            "The number of task slots must be 1..%u, was: %d.", CISTERN_PROCESS_SLOTS_MAX, slots);
+        return process_refuse(at->reader.refusal, PROCESS_SLOTS, "write a number of 1 to 65536",
+            "Invalid configuration value for %s : %d - Number of task slots must be at least "
+            "one%s.",
+            process_option_key(PROCESS_SLOTS), slots, slots < 1 ? "" : ", and at most 65536 here");
     }
     if (!(cores <= 1e9) || !process_multiply(100000000, cores, &at->spec->cpu_e8)) {
         return process_refuse(at->reader.refusal, PROCESS_CPU_CORES, "write the number of cores",

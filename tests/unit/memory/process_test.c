@@ -225,6 +225,12 @@ static void test_cores_and_slots(void **state)
     assert_string_equal(refused(settings, 4).message,
         "TaskExecutors need to be started with a positive number of CPU cores. Please configure "
         "taskmanager.cpu.cores accordingly.");
+    settings[2].key = "taskmanager.cpu.cores";
+    assert_string_equal(refused(settings, 4).message,
+        "Invalid configuration value for taskmanager.numberOfTaskSlots : 0 - Number of task slots "
+        "must be at least one.");
+    settings[1].value = "-1";
+    assert_int_equal(derived(settings, 4).slot_count, 1);
     settings[1].value = "70000";
     assert_string_equal(refused(settings, 4).option, "taskmanager.numberOfTaskSlots");
     settings[1].value = "two";
@@ -321,10 +327,14 @@ static void test_other_refusals(void **state)
         {PREFIX "managed.fraction", "NaN", "IllegalConfigurationException",
             "Inconsistently configured Key: 'taskmanager.memory.managed.fraction' , default: 0.4 "
             "(NaN) and its min (0 bytes), max (8388608.000tb (9223372036854775807 bytes)) value"},
-        {PREFIX "segment-size", "2048", "IllegalArgumentException",
-            "Minimum memory segment size is 4096"},
-        {PREFIX "segment-size", "40000", "IllegalArgumentException",
-            "Memory segment size must be a power of 2."},
+        {PREFIX "segment-size", "2048", "IllegalConfigurationException",
+            "Invalid configuration value for taskmanager.memory.segment-size : 2048 - Minimum "
+            "memory segment size is 4096"},
+        {PREFIX "segment-size", "40000", "IllegalConfigurationException",
+            "Invalid configuration value for taskmanager.memory.segment-size : 40000 - Memory "
+            "segment size must be a power of 2."},
+        {PREFIX "segment-size", "2g", "IllegalArgumentException",
+            "Cannot downcast long value 2147483648 to integer."},
         {PREFIX "jvm-metaspace.size", "1600m", "IllegalConfigurationException",
             "Sum of configured JVM Metaspace (1.563gb (1677721600 bytes)) and JVM Overhead "
             "(192.000mb (201326592 bytes)) exceed configured Total Process Memory (1.688gb "
