@@ -75,6 +75,10 @@ uint32_t option_set(const struct option *option, struct option_settings *setting
     case OPTION_LIST:
         return option_list_add(at, value, error);
     case OPTION_SIZE:
+        if (option->choices != NULL && strcmp(value, option->choices) == 0) {
+            *(uint64_t *)at = OPTION_SIZE_WORD;
+            return CISTERN_OK;
+        }
         status = cistern_size_parse(value, at, error);
         break;
     case OPTION_DURATION:

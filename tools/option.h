@@ -14,14 +14,15 @@
 
 #include <stddef.h>
 
-#define OPTION_COUNT_MAX 64u  /* bits of `given` */
+#define OPTION_COUNT_MAX 64u /* bits of `given` */
+#define OPTION_SIZE_WORD UINT64_MAX
 #define OPTION_LIST_MAX 4096u /* values of one repeatable option */
 
 enum option_kind {
     OPTION_FLAG,     /* uint32_t: 1 */
     OPTION_TEXT,     /* const char * */
     OPTION_CHOICE,   /* const char *, one of `choices` */
-    OPTION_SIZE,     /* uint64_t bytes */
+    OPTION_SIZE,     /* uint64_t bytes; the word in `choices`, if any, becomes OPTION_SIZE_WORD */
     OPTION_DURATION, /* int64_t ns */
     OPTION_COUNT,    /* uint64_t */
     OPTION_LIST      /* struct option_list, may be repeated */

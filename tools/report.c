@@ -3,6 +3,7 @@
 #include "text.h"
 
 #include "cistern/alloc.h"
+#include "cistern/cgroup.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
 #include "cistern/rocks.h"
@@ -112,6 +113,20 @@ static uint64_t growth_of(uint64_t now, uint64_t baseline)
     return now > baseline ? now - baseline : 0;
 }
 
+/* Percent of time that tasks of the control group (else of the machine) waited for memory; nothing
+ * where the kernel does not say. */
+static void pressure_add(json_t *line)
+{
+    struct cistern_pressure pressure;
+    if (cistern_pressure_read(NULL, &pressure, NULL) == CISTERN_OK &&
+        pressure.source != CISTERN_PRESSURE_NONE) {
+        (void)json_object_set_new(
+            line, "pressure_some_10s", json_real(pressure.some.average_10s / 100.0));
+        (void)json_object_set_new(
+            line, "pressure_full_10s", json_real(pressure.full.average_10s / 100.0));
+    }
+}
+
 static void metrics_print(struct report *report, const struct cistern_pool_usage *usage,
     struct cistern_pool *pool, int64_t now_ns)
 {
@@ -126,6 +141,7 @@ static void metrics_print(struct report *report, const struct cistern_pool_usage
         "anon_growth_bytes", (json_int_t)growth_of(usage->anon_bytes, usage->anon_baseline_bytes),
         "checkpoints", (json_int_t)report->checkpoint_count, "holders", holders_make(pool));
     if (line != NULL) {
+        pressure_add(line);
         (void)json_dumpf(line, report->metrics, JSON_COMPACT | JSON_REAL_PRECISION(9));
         (void)fputc('\n', report->metrics);
         (void)fflush(report->metrics);

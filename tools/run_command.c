@@ -2,6 +2,7 @@
 #include "command.h"
 #include "complaint.h"
 #include "flink_keys.h"
+#include "managed.h"
 #include "reading.h"
 #include "run.h"
 
@@ -113,7 +114,8 @@ static uint32_t settings_resolve(struct run_settings *settings, struct cistern_e
     }
     settings->io = settings->io != NULL ? settings->io : "auto";
     status = range_check(settings, error);
-    return status == CISTERN_OK ? together_check(settings, error) : status;
+    status = status == CISTERN_OK ? together_check(settings, error) : status;
+    return status == CISTERN_OK ? managed_resolve(NULL, settings, error) : status;
 }
 
 static int wordcount_command(struct option_settings *base, const char *path)

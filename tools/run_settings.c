@@ -16,8 +16,9 @@ const struct option run_options[RUN_OPTION_COUNT] = {
         "threads, each with its share of the budget and its key groups (1)"},
     [RUN_MAX_PARALLELISM] = {"max-parallelism", 0, OPTION_COUNT, FIELD(max_parallelism), "N", NULL,
         "key groups; fixed for the life of a job (128)"},
-    [RUN_MANAGED] = {"managed", 0, OPTION_SIZE, FIELD(managed_bytes), "SIZE", NULL,
-        "the memory budget of the whole process (256m)"},
+    [RUN_MANAGED] = {"managed", 0, OPTION_SIZE, FIELD(managed_bytes), "SIZE|auto", "auto",
+        "the memory budget of the whole process; auto: what the control group's limit leaves "
+        "(256m)"},
     [RUN_DEFINE] = {"define", 'D', OPTION_LIST, FIELD(defines), "KEY=VALUE", NULL,
         "one of Flink's option keys; an option above wins over it"},
     [RUN_CHECKPOINT_DIR] = {"checkpoint-dir", 0, OPTION_TEXT, FIELD(checkpoint_dir), "URI", NULL,

@@ -71,6 +71,12 @@ expect 2 "two rhythms" count --input x --checkpoint-dir y --checkpoint-every 5 -
 expect 2 "rhythm without a directory" count --input x --checkpoint-every 5
 says err "needs --checkpoint-dir" "rhythm without a directory"
 expect 2 "zero slots" count --input x --slots 0
+count --input /dev/null --managed auto >out 2>err # a size where a control group sets a limit, else it says that none does
+case $? in
+0) says err "--managed auto: " "a budget from the limit" ;;
+2) if grep -qE 'no control group limits|less than the least budget' err; then ok; else fail "auto without a limit"; fi ;;
+*) fail "--managed auto" ;;
+esac
 expect 2 "missing argument" "$CISTERN" checkpoint ls
 
 # ---- counting
