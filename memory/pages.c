@@ -66,7 +66,10 @@ static uint32_t gather(struct page_store *store, struct cistern_component *compo
 {
     uint64_t page_bytes = component->slot->pool->page_bytes;
     uint32_t taken = page_store_take_warm(store, component, page_count, ret_pages);
-    while (taken < page_count && page_store_commit_chunk(store) == CISTERN_OK) {
+    /* Bounded although others may take or evict what was committed. */
+    for (uint32_t i = 0;
+         i < page_count && taken < page_count && page_store_commit_chunk(store) == CISTERN_OK;
+         i++) {
         taken += page_store_take_warm(store, component, page_count - taken, ret_pages + taken);
     }
     if (taken == page_count) {
