@@ -14,6 +14,7 @@ while IFS= read -r line; do fail "$line"; done < <(
     grep -nE '#include "\.\./' $files | sed 's/$/: includes go through a module, never up a folder/'
     grep -nE '\b(TODO|FIXME|XXX|HACK)[:(]' $files | sed 's/$/: finish it or write it down as an issue/'
     grep -lE '#include <liburing' $files | grep -v '^checkpoint/engine_uring' | sed 's/$/: liburing belongs to checkpoint\/engine_uring.c/'
+    grep -lE '#include <yaml' $files | grep -v '^tools/conf_yaml' | sed 's/$/: libyaml belongs to tools\/conf_yaml.c/'
     grep -lE '#include [<"]rocksdb/' $files | grep -v '^rocks/' | sed 's/$/: RocksDB belongs under rocks\//'
     grep -nE '[^_[:alnum:]](malloc|calloc|realloc|free|strdup)\(' $(printf '%s\n' $files | grep -vE '^(tests|tools|base/alloc\.c|rocks/.*\.cc|memory/block_pool)') |
         grep -vE '^[^:]+:[0-9]+:\s*(\*|/\*|//)' | sed 's/$/: allocate through base (cistern_allocate)/'
