@@ -1,5 +1,5 @@
-/* cgroup_place.c -- see cgroup_private.h. /proc/self/cgroup names the groups, /proc/self/mountinfo says
- * where their hierarchies are mounted and which part of them is. */
+/* cgroup_place.c -- see cgroup_private.h. /proc/self/cgroup names the groups, /proc/self/mountinfo
+ * says where their hierarchies are mounted and which part of them is. */
 #include "cgroup_private.h"
 
 #include <errno.h>
@@ -65,8 +65,8 @@ static void unescape(char *text)
     *to = '\0';
 }
 
-/* "36 35 98:0 /root /point rw,noatime master:1 - type source options": whether it is a mount of v1's
- * memory controller (version 1) or of v2. */
+/* "36 35 98:0 /root /point rw,noatime master:1 - type source options": whether it is a mount of
+ * v1's memory controller (version 1) or of v2. */
 static int mount_parse(const char *line, int version, struct mount *ret_mount)
 {
     char type[32];
@@ -82,8 +82,8 @@ static int mount_parse(const char *line, int version, struct mount *ret_mount)
                         : strcmp(type, "cgroup") == 0 && list_has(options, "memory");
 }
 
-/* The part of `group` below the mounted part of its hierarchy; NULL: it lies outside, so all that can
- * be seen of it is the mount itself (a container that sees the host's name of its group). */
+/* The part of `group` below the mounted part of its hierarchy; NULL: it lies outside, so all that
+ * can be seen of it is the mount itself (a container that sees the host's name of its group). */
 static const char *group_below(const char *group, const char *mount_root)
 {
     size_t length = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);

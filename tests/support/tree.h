@@ -1,4 +1,5 @@
-/* tree.h -- a directory that stands for / in a test: files by their absolute path, removed at the end. */
+/* tree.h -- a directory that stands for / in a test: files by their absolute path, removed at the
+ * end. */
 #ifndef CISTERN_TEST_TREE_H
 #define CISTERN_TEST_TREE_H
 

@@ -6,8 +6,8 @@
  * Threads: any. A call opens a dozen small files: for start-up and for reports, not for data paths.
  *
  * Control groups v2: memory.max (the kernel kills above it) and memory.high (it throttles) of the
- * process's own group and of every group above it that can be seen. v1: memory.limit_in_bytes, upwards
- * as long as memory.use_hierarchy says so, and hierarchical_memory_limit of memory.stat, which also
+ * process's own group and of every group above it that can be seen. v1: memory.limit_in_bytes,
+ * upwards as long as memory.use_hierarchy says so, and hierarchical_memory_limit of memory.stat, which also
  * knows the groups that a container cannot see.
  * Source: kernel documentation, admin-guide/cgroup-v2, cgroup-v1/memory, accounting/psi.
  */
@@ -31,8 +31,8 @@ struct cistern_cgroup {
     uint64_t pinned_bytes;
     char limit_file[512]; /* the file that sets limit_bytes; "" = none */
 };
-/* root: a directory that stands for / (tests); NULL = /. No control groups, or none with a limit, is
- * no failure.
+/* root: a directory that stands for / (tests); NULL = /. No control groups, or none with a limit,
+ * is no failure.
  * CORRUPT: a file holds what is no limit. IO: it cannot be read. */
 CISTERN_MUST_USE uint32_t cistern_cgroup_read(
     const char *root, struct cistern_cgroup *ret_cgroup, struct cistern_error *error);

@@ -1,5 +1,5 @@
-/* cgroup_test.c -- the limit a process runs under, read from trees of files as kernels and containers
- * show them; pressure stall information. */
+/* cgroup_test.c -- the limit a process runs under, read from trees of files as kernels and
+ * containers show them; pressure stall information. */
 #include "support/tree.h"
 
 #include "cistern/cgroup.h"

@@ -1,5 +1,5 @@
-/* shared_test.c -- leases of shared resources: Flink's transcript, what fails is undone, two threads
- * that ask for the same at once. */
+/* shared_test.c -- leases of shared resources: Flink's transcript, what fails is undone, two
+ * threads that ask for the same at once. */
 #include "pool_fixture.h"
 
 #include "cistern/clock.h"
