@@ -232,6 +232,7 @@ static uint64_t reached_bytes(const struct resize *resize)
         if (slot->is_open && slot_free(slot) < 0) {
             uint64_t needed = budget_around(resize,
                 scaled(cistern_slot_used_bytes(slot), slots_before, limit_before(resize, slot)));
+            needed = needed > resize->budget ? needed : resize->budget + 1;
             reached = needed > reached ? needed : reached;
         }
     }
@@ -261,9 +262,10 @@ static uint32_t explain(
     const struct cistern_component *holder = slot == NULL ? NULL : largest_holder(slot, &held);
     if (holder == NULL) {
         (void)cistern_fail(error, status, "budget_bytes",
-            "the budget cannot shrink to %s %s, only to %s: malloc holds the rest; the old budget "
-            "stays",
-            wanted, when, size);
+            "the budget cannot shrink to %s %s, only to %s: %s; the old budget stays", wanted, when,
+            size,
+            is_ledger_over(resize->pool) ? "malloc holds the rest"
+                                         : "the rest was just being given back, try again");
     } else {
         (void)cistern_fail(error, status, slot->name,
             "the budget cannot shrink to %s %s, only to %s: %s is %s above its share, its largest "
@@ -325,12 +327,12 @@ static uint32_t shrink(const struct resize *resize, int64_t deadline_ns, uint64_
     budget_set(pool, resize->budget);
     pthread_mutex_unlock(&pool->lock);
     governor_wake(pool);
-    uint64_t over;
-    (void)wait_for_room(pool, deadline_ns);
+    wait_for_room(pool, deadline_ns);
     pthread_mutex_lock(&pool->lock);
-    /* looked at once more: an owner may have given its bytes back since */
-    int is_room = find_over(pool, &over) == NULL && !is_ledger_over(pool);
-    *ret_reached = is_room ? resize->budget : reached_bytes(resize);
+    /* One look decides: under the lowered limits a slot that fits goes on fitting, and what does
+     * not fit says how far it got. */
+    *ret_reached = reached_bytes(resize);
+    int is_room = *ret_reached == resize->budget;
     uint32_t status = CISTERN_OK;
     if (is_room) {
         commit(resize);

@@ -123,10 +123,16 @@ static int wordcount_command(struct option_settings *base, const char *path)
     struct run_settings *settings = (struct run_settings *)base;
     struct cistern_error error;
     cistern_error_clear(&error);
-    if (settings_resolve(settings, &error) != CISTERN_OK) {
+    uint32_t status = settings_resolve(settings, &error);
+    if (status == CISTERN_NOT_FOUND || status == CISTERN_IO) {
+        return complaint_print(&error, "check the path of --config");
+    }
+    if (status != CISTERN_OK) {
         return complaint_usage(&error, path);
     }
-    return run_wordcount(settings);
+    int code = run_wordcount(settings);
+    conf_deinit(&settings->conf);
+    return code;
 }
 
 static const struct command jobs[] = {

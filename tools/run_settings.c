@@ -19,8 +19,11 @@ const struct option run_options[RUN_OPTION_COUNT] = {
     [RUN_MANAGED] = {"managed", 0, OPTION_SIZE, FIELD(managed_bytes), "SIZE|auto", "auto",
         "the memory budget of the whole process; auto: what the control group's limit leaves "
         "(256m)"},
+    [RUN_CONFIG] = {"config", 0, OPTION_TEXT, FIELD(config), "FILE|DIR", NULL,
+        "Flink's config.yaml, flink-conf.yaml, or a directory with one; its memory model gives "
+        "--managed"},
     [RUN_DEFINE] = {"define", 'D', OPTION_LIST, FIELD(defines), "KEY=VALUE", NULL,
-        "one of Flink's option keys; an option above wins over it"},
+        "one of Flink's option keys; an option of ours wins over it, it wins over --config"},
     [RUN_CHECKPOINT_DIR] = {"checkpoint-dir", 0, OPTION_TEXT, FIELD(checkpoint_dir), "URI", NULL,
         "a directory, file:PATH or memory: (no checkpoints)"},
     [RUN_CHECKPOINT_INTERVAL] = {"checkpoint-interval", 0, OPTION_DURATION,

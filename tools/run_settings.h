@@ -2,6 +2,7 @@
 #ifndef CISTERN_RUN_SETTINGS_H
 #define CISTERN_RUN_SETTINGS_H
 
+#include "conf.h"
 #include "option.h"
 
 #define RUN_SLOTS_MAX 256u
@@ -14,6 +15,7 @@ enum run_option {
     RUN_SLOTS,
     RUN_MAX_PARALLELISM,
     RUN_MANAGED,
+    RUN_CONFIG,
     RUN_DEFINE,
     RUN_CHECKPOINT_DIR,
     RUN_CHECKPOINT_INTERVAL,
@@ -34,6 +36,8 @@ struct run_settings {
     struct option_settings base;
     struct option_list inputs;
     struct option_list defines;
+    const char *config;
+    struct conf conf; /* config and defines, read */
     const char *output; /* NULL = standard output */
     const char *preset;
     const char *backend;        /* "heap" or "rocks" */

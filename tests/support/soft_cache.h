@@ -62,7 +62,9 @@ static inline void soft_open(struct soft_cache *cache, struct cistern_slot *slot
 
 static inline void soft_close(struct soft_cache *cache)
 {
+    pthread_mutex_lock(&cache->lock);
     cache->pinned = 0;
+    pthread_mutex_unlock(&cache->lock);
     (void)soft_evict(cache, UINT64_MAX, 0);
     cistern_component_close(cache->component);
     pthread_mutex_destroy(&cache->lock);

@@ -8,6 +8,8 @@
 #include "cistern/clock.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -30,16 +32,27 @@ struct owner {
 
 static _Atomic uint32_t owners_left;
 
+/* An assertion of cmocka in a thread that is not its own ends the process without a word. */
+static void require(int condition, const char *what, const struct cistern_error *error)
+{
+    if (!condition) {
+        fprintf(stderr, "FAILED: %s: %s %s (%s)\n", what, cistern_status_name(error->status),
+            error->message, error->object);
+        abort();
+    }
+}
+
 /* A share of its own, filled, shrunk and filled again; all of it given back. */
 static void use_slot(struct owner *owner, struct cistern_slot *slot)
 {
-    struct cistern_error error;
+    struct cistern_error error = {0};
     struct soft_cache cache;
     struct cistern_component *hard;
     struct cistern_component_options options = {
         .name = "state", .reclaim_class = CISTERN_RECLAIM_NEVER, .is_exclusive = 1};
     uint64_t held = 0;
-    assert_ok(cistern_component_open(slot, &options, &hard, &error), error);
+    require(cistern_component_open(slot, &options, &hard, &error) == CISTERN_OK, "component open",
+        &error);
     soft_open(&cache, slot);
     for (uint32_t i = 0; i < 100; i++) {
         uint64_t bytes = (test_random(&owner->random) % 64 + 1) * (32 << 10);
@@ -61,12 +74,12 @@ static void use_slot(struct owner *owner, struct cistern_slot *slot)
         default:
             (void)soft_fill(&cache, bytes);
         }
-        assert_true(held <= SLOT_BYTES);
+        require(held <= SLOT_BYTES, "more than the slot is held", &error);
     }
     cistern_component_uncharge(hard, held);
     cistern_component_close(hard);
     soft_close(&cache);
-    assert_ok(cistern_slot_close(slot, &error), error);
+    require(cistern_slot_close(slot, &error) == CISTERN_OK, "slot close", &error);
 }
 
 static void *owner_main(void *arg)
@@ -74,14 +87,14 @@ static void *owner_main(void *arg)
     struct owner *owner = arg;
     struct cistern_slot_options options = {.limit_bytes = SLOT_BYTES / 2, .debt_max_bytes = MIB};
     for (uint32_t life = 0; life < LIVES; life++) {
-        struct cistern_error error;
+        struct cistern_error error = {0};
         struct cistern_slot *slot;
         uint32_t status = cistern_slot_open(owner->pool, &options, &slot, &error);
         if (status == CISTERN_OK) {
             use_slot(owner, slot);
         } else {
             /* a resize is going on, or what a closed slot lent is still pinned */
-            assert_true(status == CISTERN_BUSY || status == CISTERN_LIMIT);
+            require(status == CISTERN_BUSY || status == CISTERN_LIMIT, "slot open", &error);
             owner->refused_opens++;
             cistern_sleep_ns(100000);
         }
@@ -96,16 +109,18 @@ static void *resizer_main(void *arg)
     uint32_t grown = 0;
     uint32_t shrunk = 0;
     while (atomic_load(&owners_left) > 0) {
-        struct cistern_error error;
+        struct cistern_error error = {0};
         uint64_t reached;
         int64_t deadline = grown % 2 == 0 ? 0 : cistern_now_ns() + 20000000;
         uint32_t status = cistern_pool_resize(pool, SMALL_BYTES, deadline, &reached, &error);
-        assert_true(status == CISTERN_OK || status == CISTERN_LIMIT || status == CISTERN_TIMEOUT);
-        assert_true(reached >= SMALL_BYTES && reached <= BUDGET_BYTES);
-        assert_int_equal(reached == SMALL_BYTES, status == CISTERN_OK);
+        require(status == CISTERN_OK || status == CISTERN_LIMIT || status == CISTERN_TIMEOUT,
+            "shrink", &error);
+        require(reached >= SMALL_BYTES && reached <= BUDGET_BYTES, "reached", &error);
+        require((reached == SMALL_BYTES) == (status == CISTERN_OK), "reached and not", &error);
         shrunk += status == CISTERN_OK;
         cistern_sleep_ns(1000000);
-        assert_ok(cistern_pool_resize(pool, BUDGET_BYTES, 0, &reached, &error), error);
+        require(cistern_pool_resize(pool, BUDGET_BYTES, 0, &reached, &error) == CISTERN_OK, "grow",
+            &error);
         grown++;
         cistern_sleep_ns(2000000);
     }
