@@ -82,7 +82,7 @@ struct cistern_slot {
     /* limit + lent + debt_max; Guarded by: pool.lock */
     uint64_t granted_bytes;
     uint64_t guarantee_bytes;
-    uint64_t debt_max;
+    _Atomic uint64_t debt_max;            /* Written by: open and resize, under pool.lock */
     uint64_t component_sequence;          /* Guarded by: pool.lock */
     struct cistern_component *components; /* in order of opening; Guarded by: pool.lock */
     struct page_store *page_store;        /* Guarded by: pool.lock */
@@ -99,10 +99,10 @@ struct cistern_slot {
 };
 
 struct cistern_pool {
-    _Atomic uint64_t budget_bytes;  /* Written by: resize, under pool.lock */
-    uint64_t process_reserve_bytes; /* Guarded by: pool.lock once the pool is handed out */
-    uint32_t is_resizing;           /* Guarded by: pool.lock */
-    _Atomic uint64_t orphaned;      /* loans whose lenders are closed; under pool.lock */
+    _Atomic uint64_t budget_bytes;          /* Written by: resize, under pool.lock */
+    _Atomic uint64_t process_reserve_bytes; /* Written by: resize, under pool.lock */
+    uint32_t is_resizing;                   /* Guarded by: pool.lock */
+    _Atomic uint64_t orphaned;              /* loans whose lenders are closed; under pool.lock */
     uint64_t page_bytes;
     uint32_t slot_count_max;
     uint32_t accounting;
