@@ -124,13 +124,14 @@ static int wordcount_command(struct option_settings *base, const char *path)
     struct cistern_error error;
     cistern_error_clear(&error);
     uint32_t status = settings_resolve(settings, &error);
-    if (status == CISTERN_NOT_FOUND || status == CISTERN_IO) {
-        return complaint_print(&error, "check the path of --config");
+    int code = 0;
+    if (status == CISTERN_OK) {
+        code = run_wordcount(settings);
+    } else if (status == CISTERN_NOT_FOUND || status == CISTERN_IO) {
+        code = complaint_print(&error, "check the path of --config");
+    } else {
+        code = complaint_usage(&error, path);
     }
-    if (status != CISTERN_OK) {
-        return complaint_usage(&error, path);
-    }
-    int code = run_wordcount(settings);
     conf_deinit(&settings->conf);
     return code;
 }

@@ -31,6 +31,7 @@ static void parse(struct parse *parse, const char *const *words)
 
 static void forget(struct parse *parse)
 {
+    conf_deinit(&parse->settings.conf);
     option_settings_deinit(&table, &parse->settings.base);
 }
 
