@@ -179,7 +179,8 @@ void ShimListener::OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::St
 }
 
 /* The pending capture if this flush completes or spoils it; *ret_why is not empty when it is
- * spoilt. */
+ * spoilt. From then on nothing is pending: whoever hears that the capture is ready may begin the
+ * next one at once. */
 std::shared_ptr<ShimCapture> ShimListener::take(
     const rocksdb::FlushJobInfo &info, uint64_t *ret_sequence, std::string *ret_why)
 {
@@ -194,8 +195,12 @@ std::shared_ptr<ShimCapture> ShimListener::take(
         *ret_why =
             "a flush of column family " + info.cf_name + " carried writes of after the barrier";
     }
+    if (!beyond && !ours) {
+        return nullptr;
+    }
     *ret_sequence = sequence_;
-    return beyond || ours ? capture_ : nullptr;
+    pending_.store(false, std::memory_order_release);
+    return std::move(capture_);
 }
 
 void ShimListener::OnFlushCompleted(rocksdb::DB *, const rocksdb::FlushJobInfo &info)
@@ -204,19 +209,26 @@ void ShimListener::OnFlushCompleted(rocksdb::DB *, const rocksdb::FlushJobInfo &
     if (!pending()) {
         return;
     }
+    std::shared_ptr<ShimCapture> capture;
     try {
         uint64_t sequence = 0;
         std::string why;
-        std::shared_ptr<ShimCapture> capture = take(info, &sequence, &why);
+        capture = take(info, &sequence, &why);
         if (capture == nullptr) {
             return;
         }
         if (why.empty()) {
             fill(capture.get(), sequence);
+        } else {
+            finish(capture.get(), ShimCaptureState::aborted, why);
         }
-        disarm(why);
     } catch (...) {
-        disarm("no memory to list the snapshot's files");
+        const char *why = "no memory to list the snapshot's files";
+        if (capture != nullptr) {
+            finish(capture.get(), ShimCaptureState::aborted, why);
+        } else {
+            disarm(why);
+        }
     }
 }
 
