@@ -231,7 +231,9 @@ uint32_t heap_cursor_next(struct cistern_cursor *base, struct cistern_entry *ret
 {
     struct heap_cursor *cursor = (struct heap_cursor *)base;
     const struct heap *heap = heap_of(base->state->backend);
-    int64_t now_ms = state_has_ttl((const struct heap_state *)base->state) ? cistern_wall_ms() : 0;
+    int64_t now_ms = state_has_ttl((const struct heap_state *)base->state)
+                         ? cistern_state_now_ms(base->state)
+                         : 0;
     uint32_t count = 0;
     while (count < capacity && cursor->position < POSITION_END) {
         uint64_t next = interval_end(&heap->index, cursor->position);

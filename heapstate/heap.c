@@ -103,7 +103,9 @@ static void heap_state_destroy(struct cistern_state *base)
 
 uint32_t state_refresh_text(struct heap_state *state, struct cistern_error *error)
 {
-    const struct cistern_state_descriptor *descriptor = &state->base.descriptor;
+    struct cistern_state_descriptor *descriptor = &state->base.descriptor;
+    descriptor->ttl.watermark_ms =
+        descriptor->ttl.event_time ? state->base.backend->watermark_ms : 0;
     if (state->text != NULL && state->text_reduce == descriptor->reduce &&
         memcmp(&state->text_ttl, &descriptor->ttl, sizeof state->text_ttl) == 0) {
         return CISTERN_OK;

@@ -104,11 +104,13 @@ static inline int state_has_ttl(const struct heap_state *state)
     return state->base.descriptor.ttl.time_to_live_ms != 0;
 }
 
+/* now_ms: the wall clock's; states on event time go by the watermark. */
 static inline int entry_expired(
     const struct heap_state *state, uint8_t flags, int64_t written_ms, int64_t now_ms)
 {
-    return (flags & ENTRY_TTL) &&
-           cistern_ttl_expired(&state->base.descriptor.ttl, written_ms, now_ms);
+    const struct cistern_ttl *ttl = &state->base.descriptor.ttl;
+    return (flags & ENTRY_TTL) && cistern_ttl_expired(ttl, written_ms,
+                                      ttl->event_time ? state->base.backend->watermark_ms : now_ms);
 }
 
 static inline uint64_t entry_stamp(const struct segment *segment, const struct entry *entry)

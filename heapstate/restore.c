@@ -158,9 +158,8 @@ static uint32_t apply_entry(
     struct cistern_address address = {
         .key = entry->key, .name_space = entry->name_space, .key_group = entry->key_group};
     struct lookup lookup = lookup_make(heap, state->base.id, &address);
-    const struct cistern_ttl *ttl = &state->base.descriptor.ttl;
     int expired =
-        entry->has_written && cistern_ttl_expired(ttl, entry->written_ms, restore->now_ms);
+        entry->has_written && entry_expired(state, ENTRY_TTL, entry->written_ms, restore->now_ms);
     if (entry->tombstone || expired) {
         return value_is_current(heap, &lookup) ? CISTERN_OK : value_erase(heap, &lookup);
     }

@@ -132,7 +132,7 @@ static struct call call_make(struct cistern_state *base)
         .has_ttl = (uint8_t)state_has_ttl(state),
     };
     if (call.has_ttl) {
-        call.now_ms = cistern_wall_ms();
+        call.now_ms = cistern_state_now_ms(base);
     }
     return call;
 }

@@ -105,6 +105,17 @@ static int kind_is_held(uint32_t kind)
     return kind == CISTERN_VALUE || kind == CISTERN_REDUCING || kind == CISTERN_AGGREGATING;
 }
 
+/* The compaction filter knows no watermark. */
+static uint32_t clock_check(
+    const struct cistern_state_descriptor *descriptor, struct cistern_error *error)
+{
+    if (descriptor->ttl.event_time == 0) {
+        return CISTERN_OK;
+    }
+    return cistern_fail(error, CISTERN_UNSUPPORTED, descriptor->name,
+        "state \"%s\": on the rocks backend a TTL runs on processing time only", descriptor->name);
+}
+
 uint32_t table_state_create(struct cistern_backend *backend,
     const struct cistern_state_descriptor *descriptor, uint32_t id,
     struct cistern_state **ret_state, struct cistern_error *error)
@@ -118,6 +129,10 @@ uint32_t table_state_create(struct cistern_backend *backend,
         return cistern_fail(error, CISTERN_UNSUPPORTED, descriptor->name,
             "state \"%s\" is of kind %s; the rocks backend holds value, reducing and aggregating",
             descriptor->name, cistern_state_kind_name(descriptor->kind));
+    }
+    status = clock_check(descriptor, error);
+    if (status != CISTERN_OK) {
+        return status;
     }
     value_begin(rocks);
     struct rocks_state *state = cistern_allocate_zeroed(1, sizeof *state);
@@ -150,6 +165,10 @@ uint32_t table_state_adopt(struct cistern_state *base,
     struct rocks_state *state = rocks_state_of(base);
     struct rocks *rocks = rocks_of(base->backend);
     uint32_t status = rocks_usable(rocks, error);
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    status = clock_check(descriptor, error);
     if (status != CISTERN_OK) {
         return status;
     }

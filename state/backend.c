@@ -111,6 +111,7 @@ uint32_t cistern_backend_init(struct cistern_backend *backend,
         backend->options.value_bytes_max = value_bytes_max_default;
     }
     backend->states = states;
+    backend->watermark_ms = INT64_MIN;
     return CISTERN_OK;
 }
 
@@ -159,6 +160,13 @@ uint32_t cistern_backend_explain(struct cistern_backend *backend, struct cistern
     uint32_t status = backend->ops->explain(backend, error);
     backend_leave(backend);
     return status;
+}
+
+void cistern_backend_set_watermark(struct cistern_backend *backend, int64_t watermark_ms)
+{
+    if (watermark_ms > backend->watermark_ms) {
+        backend->watermark_ms = watermark_ms;
+    }
 }
 
 const char *cistern_backend_name(const struct cistern_backend *backend)

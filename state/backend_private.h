@@ -25,6 +25,9 @@ void backend_enter(struct cistern_backend *backend);
 void backend_leave(struct cistern_backend *backend);
 #endif
 
+/* Fills in a cursor that an op opened and hands it out, if status is OK; returns status. */
+uint32_t cursor_give(struct cistern_state *state, uint32_t status, struct cistern_cursor *cursor,
+    struct cistern_cursor **ret_cursor);
 /* The state of that name, or NULL. Linear: 250 states at most, and never on a data path. */
 struct cistern_state *backend_state_find(const struct cistern_backend *backend, const char *name);
 /* One line of cistern_backend_states() and of a snapshot; measures through the ops. */

@@ -79,16 +79,13 @@ static uint32_t ttl_validate(
 {
     const struct cistern_ttl *ttl = &descriptor->ttl;
     const char *name = descriptor->name;
-    if (ttl->event_time != 0) {
-        return cistern_fail(error, CISTERN_UNSUPPORTED, name,
-            "state \"%s\": a TTL runs on processing time only", name);
-    }
     if (ttl->time_to_live_ms < 0 || ttl->update_on_read > 1 || ttl->return_expired > 1 ||
-        ttl->reserved != 0) {
+        ttl->event_time > 1 || ttl->reserved != 0) {
         return cistern_fail(error, CISTERN_INVALID, name,
             "state \"%s\": a TTL has time_to_live_ms >= 0 and 0 or 1 in its other fields", name);
     }
-    if (ttl->time_to_live_ms == 0 && (ttl->update_on_read != 0 || ttl->return_expired != 0)) {
+    if (ttl->time_to_live_ms == 0 &&
+        (ttl->update_on_read != 0 || ttl->return_expired != 0 || ttl->event_time != 0)) {
         return cistern_fail(error, CISTERN_INVALID, name,
             "state \"%s\": TTL fields are set, but time_to_live_ms is 0", name);
     }
@@ -150,11 +147,23 @@ uint32_t descriptor_validate_live(const struct cistern_state_descriptor *descrip
     }
     const char *name = descriptor->name;
     int has_function = descriptor->reduce_fn != NULL;
+    if (descriptor->merge_fn != NULL &&
+        (descriptor->kind != CISTERN_AGGREGATING || !has_function)) {
+        return cistern_fail(error, CISTERN_INVALID, name,
+            "state \"%s\": merge_fn goes with kind aggregating and a reduce_fn", name);
+    }
     int has_built_in = descriptor->reduce != CISTERN_REDUCE_NONE;
     if (!kind_is_reduced(descriptor->kind) && has_function) {
         return cistern_fail(error, CISTERN_INVALID, name,
             "state \"%s\": a state of kind %s takes no reducer", name,
             cistern_state_kind_name(descriptor->kind));
+    }
+    if (descriptor->kind == CISTERN_TIMERS &&
+        (descriptor->value_bytes != 0 || descriptor->user_key_bytes != 0)) {
+        return cistern_fail(error, CISTERN_INVALID, name,
+            "state \"%s\": timers have neither values nor user keys: value_bytes and "
+            "user_key_bytes must be 0",
+            name);
     }
     if (kind_is_reduced(descriptor->kind) && has_function == has_built_in) {
         return cistern_fail(error, CISTERN_INVALID, name,
@@ -204,9 +213,10 @@ static uint32_t live_compare(const struct cistern_state_descriptor *there,
     const struct cistern_state_descriptor *given, uint32_t status, struct cistern_error *error)
 {
     const char *name = there->name;
-    if (there->reduce_fn != given->reduce_fn || there->reduce_arg != given->reduce_arg) {
-        return cistern_fail(
-            error, status, name, "state \"%s\": reduce_fn or reduce_arg is another function", name);
+    if (there->reduce_fn != given->reduce_fn || there->reduce_arg != given->reduce_arg ||
+        there->merge_fn != given->merge_fn) {
+        return cistern_fail(error, status, name,
+            "state \"%s\": reduce_fn, reduce_arg or merge_fn is another one", name);
     }
     uint32_t result = number_compare(name, "ttl.time_to_live_ms",
         (uint64_t)there->ttl.time_to_live_ms, (uint64_t)given->ttl.time_to_live_ms, status, error);
@@ -217,6 +227,10 @@ static uint32_t live_compare(const struct cistern_state_descriptor *there,
     if (result == CISTERN_OK) {
         result = number_compare(name, "ttl.return_expired", there->ttl.return_expired,
             given->ttl.return_expired, status, error);
+    }
+    if (result == CISTERN_OK) {
+        result = number_compare(
+            name, "ttl.event_time", there->ttl.event_time, given->ttl.event_time, status, error);
     }
     return result;
 }

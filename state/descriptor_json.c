@@ -19,11 +19,17 @@
  * every bit. */
 #define JSON_INTEGER_MAX ((INT64_C(1) << 53) - 1)
 
+/* Exact in every reader's numbers. */
+static int fits_json(int64_t value)
+{
+    return value <= JSON_INTEGER_MAX && value >= -JSON_INTEGER_MAX;
+}
+
 /* ---- encode ---- */
 
 static json_t *integer_encode(int64_t value)
 {
-    return value <= JSON_INTEGER_MAX ? json_integer(value) : json_sprintf("%lld", (long long)value);
+    return fits_json(value) ? json_integer(value) : json_sprintf("%lld", (long long)value);
 }
 
 static json_t *ttl_encode(const struct cistern_ttl *ttl)
@@ -31,9 +37,11 @@ static json_t *ttl_encode(const struct cistern_ttl *ttl)
     if (ttl->time_to_live_ms == 0) {
         return json_null();
     }
-    return json_pack("{s:i, s:o, s:i}", "return_expired", (int)ttl->return_expired,
+    /* The two of event time only where it runs: older files have neither. */
+    return json_pack("{s:i, s:o, s:i, s:o*, s:o*}", "return_expired", (int)ttl->return_expired,
         "time_to_live_ms", integer_encode(ttl->time_to_live_ms), "update_on_read",
-        (int)ttl->update_on_read);
+        (int)ttl->update_on_read, "event_time", ttl->event_time ? json_integer(1) : NULL,
+        "watermark_ms", ttl->event_time ? integer_encode(ttl->watermark_ms) : NULL);
 }
 
 static json_t *serializer_encode(struct cistern_span serializer)
@@ -118,30 +126,28 @@ static uint32_t keys_check(
 }
 
 static uint32_t integer_decode(const struct decoding *decoding, const json_t *object,
-    const char *field, int64_t max, int64_t *ret_value)
+    const char *field, int64_t min, int64_t max, int64_t *ret_value)
 {
+    static const char rule[] = "an integer up to 2^53-1 in size, or a larger one as a string";
     const json_t *value = json_object_get(object, field);
     int64_t number;
     if (json_is_integer(value)) {
         number = json_integer_value(value);
-        if (number > JSON_INTEGER_MAX) {
-            return field_fail(
-                decoding, field, "an integer up to 2^53-1 or a larger one as a string");
+        if (!fits_json(number)) {
+            return field_fail(decoding, field, rule);
         }
     } else if (json_is_string(value)) {
-        const char *text = json_string_value(value);
-        char *end;
-        errno = 0;
-        number = strtoll(text, &end, 10);
-        if (errno != 0 || *end != '\0' || text[0] < '1' || text[0] > '9' ||
-            number <= JSON_INTEGER_MAX) {
-            return field_fail(
-                decoding, field, "an integer up to 2^53-1 or a larger one as a string");
+        /* One spelling only: what the number would be written as. */
+        char text[24];
+        number = strtoll(json_string_value(value), NULL, 10);
+        snprintf(text, sizeof text, "%lld", (long long)number);
+        if (fits_json(number) || strcmp(text, json_string_value(value)) != 0) {
+            return field_fail(decoding, field, rule);
         }
     } else {
         return field_fail(decoding, field, "there as an integer");
     }
-    if (number < 0 || number > max) {
+    if (number < min || number > max) {
         return field_fail(decoding, field, "in its range");
     }
     *ret_value = number;
@@ -152,7 +158,7 @@ static uint32_t u32_decode(const struct decoding *decoding, const json_t *object
     uint32_t max, uint32_t *ret_value)
 {
     int64_t value;
-    uint32_t status = integer_decode(decoding, object, field, max, &value);
+    uint32_t status = integer_decode(decoding, object, field, 0, max, &value);
     if (status == CISTERN_OK) {
         *ret_value = (uint32_t)value;
     }
@@ -182,7 +188,7 @@ static uint32_t name_decode(const struct decoding *decoding, const char *field,
 static uint32_t ttl_decode(const struct decoding *decoding, struct cistern_ttl *ret_ttl)
 {
     static const char *const known[] = {
-        "return_expired", "time_to_live_ms", "update_on_read", NULL};
+        "event_time", "return_expired", "time_to_live_ms", "update_on_read", "watermark_ms", NULL};
     const json_t *ttl = json_object_get(decoding->root, "ttl");
     if (json_is_null(ttl)) {
         return CISTERN_OK;
@@ -192,8 +198,8 @@ static uint32_t ttl_decode(const struct decoding *decoding, struct cistern_ttl *
     }
     uint32_t status = keys_check(decoding, ttl, known);
     if (status == CISTERN_OK) {
-        status =
-            integer_decode(decoding, ttl, "time_to_live_ms", INT64_MAX, &ret_ttl->time_to_live_ms);
+        status = integer_decode(
+            decoding, ttl, "time_to_live_ms", 0, INT64_MAX, &ret_ttl->time_to_live_ms);
     }
     if (status == CISTERN_OK && ret_ttl->time_to_live_ms == 0) {
         status = field_fail(decoding, "time_to_live_ms", "above 0");
@@ -203,6 +209,13 @@ static uint32_t ttl_decode(const struct decoding *decoding, struct cistern_ttl *
     }
     if (status == CISTERN_OK) {
         status = u32_decode(decoding, ttl, "return_expired", 1, &ret_ttl->return_expired);
+    }
+    if (status == CISTERN_OK && json_object_get(ttl, "event_time") != NULL) {
+        status = u32_decode(decoding, ttl, "event_time", 1, &ret_ttl->event_time);
+    }
+    if (status == CISTERN_OK && ret_ttl->event_time) {
+        status = integer_decode(
+            decoding, ttl, "watermark_ms", INT64_MIN, INT64_MAX, &ret_ttl->watermark_ms);
     }
     return status;
 }

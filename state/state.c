@@ -115,6 +115,7 @@ static uint32_t state_adopt(struct cistern_state *state,
     state->descriptor.reduce = descriptor->reduce;
     state->descriptor.reduce_fn = descriptor->reduce_fn;
     state->descriptor.reduce_arg = descriptor->reduce_arg;
+    state->descriptor.merge_fn = descriptor->merge_fn;
     state->descriptor.ttl = descriptor->ttl;
     state->registered = 1;
     return CISTERN_OK;
@@ -168,6 +169,9 @@ uint32_t cistern_backend_state_restored(struct cistern_backend *backend,
     uint32_t status = descriptor_validate(descriptor, error);
     if (status != CISTERN_OK) {
         return status;
+    }
+    if (descriptor->ttl.event_time) {
+        cistern_backend_set_watermark(backend, descriptor->ttl.watermark_ms);
     }
     struct cistern_state *state = backend_state_find(backend, descriptor->name);
     if (state == NULL) {

@@ -11,6 +11,8 @@
  *           path's slow path); after LIMIT ask cistern_backend_explain(). After LIMIT nothing of
  *           that item is applied; in *_many the items [0, done) are applied and the rest are
  *           untouched.
+ * Calls per kind: here for value, reducing and aggregating states; list.h, map.h, timer.h for the
+ * others; keys.h for what concerns whole keys and namespaces.
  * Constructors live with their modules: cistern_heap_open() (heap.h), cistern_rocks_open()
  * (rocks.h).
  */
@@ -61,6 +63,10 @@ CISTERN_MUST_USE uint32_t cistern_backend_step(
  * there is room now, repeat the call. */
 CISTERN_MUST_USE uint32_t cistern_backend_explain(
     struct cistern_backend *backend, struct cistern_error *error);
+/* The clock of states whose TTL runs on event time: entries are stamped with it and expire by it.
+ * INT64_MIN at first, and what is written then does not expire; a value below the present one is
+ * ignored. It is part of a checkpoint. */
+void cistern_backend_set_watermark(struct cistern_backend *backend, int64_t watermark_ms);
 const char *cistern_backend_name(const struct cistern_backend *backend); /* "heap", "rocks" */
 const struct cistern_backend_options *cistern_backend_options_of(
     const struct cistern_backend *backend);
@@ -111,12 +117,15 @@ const char *cistern_reduce_name(uint32_t reduce);
 typedef uint64_t (*cistern_reduce_fn)(void *arg, struct cistern_span old_value,
     struct cistern_span input, struct cistern_bytes result);
 
-struct cistern_ttl { /* processing time only; all zero = no TTL */
+struct cistern_ttl { /* all zero = no TTL */
     int64_t time_to_live_ms;
     uint32_t update_on_read; /* 0 = OnCreateAndWrite, 1 = OnReadAndWrite */
     uint32_t return_expired; /* 0 = NeverReturnExpired, 1 = ReturnExpiredIfNotCleanedUp */
-    uint32_t event_time;     /* must be 0: UNSUPPORTED */
+    uint32_t event_time;     /* 0 = processing time, 1 = cistern_backend_set_watermark() */
     uint32_t reserved;
+    /* of a stored descriptor: the watermark when the checkpoint was taken. Not looked at
+     * elsewhere */
+    int64_t watermark_ms;
 };
 
 struct cistern_state_descriptor {
@@ -133,6 +142,9 @@ struct cistern_state_descriptor {
     struct cistern_ttl ttl;
     /* opaque; stored, compared on restore, shown by the tools; at most 4096 bytes; copied */
     struct cistern_span serializer;
+    /* AGGREGATING with reduce_fn: combines two accumulators (cistern_state_merge()); called with
+     * reduce_arg. NULL: reduce_fn does that, too */
+    cistern_reduce_fn merge_fn;
 };
 /* MISMATCH: the state was restored with another kind, size or serializer: names the field and
  *           both values. UNSUPPORTED: the
@@ -189,10 +201,11 @@ CISTERN_MUST_USE uint32_t cistern_value_remove_many(struct cistern_state *state,
     const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
     struct cistern_error *error);
 
-/* Every entry of a state, any namespace, in no order. A cursor sees every entry present from
- * open to close exactly once; an entry added or changed meanwhile is seen in its new form, its
- * old form or not at all; removing what was returned is always allowed. It pins no memory
- * between calls beyond 64 KiB. */
+/* Every entry of a state, any namespace, in no order: of a map one per user key, of a list one
+ * per element (those of one list in order), of timers one per timer. A cursor sees every entry
+ * present from open to close exactly once; an entry added or changed meanwhile is seen in its
+ * new form, its old form or not at all; removing what was returned is always allowed. It pins no
+ * memory between calls beyond 64 KiB. */
 CISTERN_MUST_USE uint32_t cistern_entries_open(
     struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error);
 /* ret_count 0 = end. Spans stay valid until the next call on the backend. capacity >= 1. */

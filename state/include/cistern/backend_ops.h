@@ -66,6 +66,54 @@ struct cistern_backend_ops {
     void (*notify)(struct cistern_backend *backend, uint64_t checkpoint_id, uint32_t outcome);
     uint32_t (*restore)(struct cistern_backend *backend, const struct cistern_source *source,
         struct cistern_error *error);
+    /* ---- kinds: those below may be NULL as long as state_create refuses the kind. Meaning:
+     * list.h, map.h, timer.h, keys.h. All inputs may be spans that the backend itself handed
+     * out. ---- */
+    uint32_t (*list_append)(struct cistern_state *state, const struct cistern_address *address,
+        const struct cistern_span *elements, uint32_t count, struct cistern_error *error);
+    /* count > 0 */
+    uint32_t (*list_replace)(struct cistern_state *state, const struct cistern_address *address,
+        const struct cistern_span *elements, uint32_t count, struct cistern_error *error);
+    uint32_t (*list_merge)(struct cistern_state *state, const struct cistern_address *target,
+        const struct cistern_span *source_namespaces, uint32_t source_count,
+        struct cistern_error *error);
+    uint32_t (*list_open)(struct cistern_state *state, const struct cistern_address *address,
+        struct cistern_cursor **ret_cursor, struct cistern_error *error);
+    /* ret_present may be NULL */
+    uint32_t (*map_get_many)(struct cistern_state *state, const struct cistern_address *addresses,
+        const struct cistern_span *user_keys, uint32_t count, struct cistern_span *ret_values,
+        uint8_t *ret_present, struct cistern_error *error);
+    uint32_t (*map_put_many)(struct cistern_state *state, const struct cistern_address *addresses,
+        const struct cistern_span *user_keys, const struct cistern_span *values, uint32_t count,
+        uint32_t *ret_done, struct cistern_error *error);
+    uint32_t (*map_remove_many)(struct cistern_state *state,
+        const struct cistern_address *addresses, const struct cistern_span *user_keys,
+        uint32_t count, uint32_t *ret_done, struct cistern_error *error);
+    /* Counts no further than count_max. */
+    uint32_t (*map_count)(struct cistern_state *state, const struct cistern_address *address,
+        uint64_t count_max, uint64_t *ret_count, struct cistern_error *error);
+    uint32_t (*map_open)(struct cistern_state *state, const struct cistern_address *address,
+        struct cistern_cursor **ret_cursor, struct cistern_error *error);
+    uint32_t (*timer_add_many)(struct cistern_state *state, const int64_t *timestamps_ms,
+        const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
+        struct cistern_error *error);
+    uint32_t (*timer_remove_many)(struct cistern_state *state, const int64_t *timestamps_ms,
+        const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
+        struct cistern_error *error);
+    uint32_t (*timer_next)(
+        struct cistern_state *state, int64_t *ret_timestamp_ms, struct cistern_error *error);
+    uint32_t (*timer_pop_due)(struct cistern_state *state, int64_t up_to_ms,
+        struct cistern_entry *ret_timers, uint32_t capacity, uint32_t *ret_count,
+        struct cistern_error *error);
+    /* Lists and maps. */
+    uint32_t (*clear_many)(struct cistern_state *state, const struct cistern_address *addresses,
+        uint32_t count, uint32_t *ret_done, struct cistern_error *error);
+    /* name_space NULL = every one; its bytes are copied. Any kind but timers. */
+    uint32_t (*keys_open)(struct cistern_state *state, const struct cistern_span *name_space,
+        struct cistern_cursor **ret_cursor, struct cistern_error *error);
+    /* Optional. */
+    void (*prefetch)(
+        struct cistern_state *state, const struct cistern_address *addresses, uint32_t count);
 };
 
 struct cistern_backend {
@@ -80,6 +128,7 @@ struct cistern_backend {
     uint32_t snapshots_in_flight;
     uint64_t inside;             /* thread inside, 0 = none; checked when assertions are on */
     uint64_t checkpoint_id_last; /* of the last snapshot begun; owner only */
+    int64_t watermark_ms;        /* the clock of event-time TTL; INT64_MIN at first */
 };
 
 struct cistern_state {
@@ -146,6 +195,8 @@ CISTERN_MUST_USE uint32_t cistern_reduce_apply(const struct cistern_state_descri
 
 /* TTL rule of Flink: expired iff written + min(ttl, INT64_MAX - written if written > 0) <= now. */
 int cistern_ttl_expired(const struct cistern_ttl *ttl, int64_t written_ms, int64_t now_ms);
+/* The present moment for a state's TTL: the wall clock or the backend's watermark. */
+int64_t cistern_state_now_ms(const struct cistern_state *state);
 
 #ifdef __cplusplus
 }
