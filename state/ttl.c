@@ -6,8 +6,11 @@
 int cistern_ttl_expired(const struct cistern_ttl *ttl, int64_t written_ms, int64_t now_ms)
 {
     int64_t time_to_live_ms = ttl->time_to_live_ms;
-    if (time_to_live_ms == 0 || written_ms == INT64_MIN) {
-        return 0; /* INT64_MIN: written before there was any watermark */
+    if (time_to_live_ms == 0) {
+        return 0;
+    }
+    if (ttl->event_time && written_ms == INT64_MIN) {
+        return 0; /* written before there was any watermark */
     }
     /* The sum must not pass INT64_MAX; a written time <= 0 cannot make it. */
     if (written_ms > 0 && time_to_live_ms > INT64_MAX - written_ms) {
