@@ -5,12 +5,13 @@
  * Invariant: an entry keeps its stamp when it moves, so cleaning changes nothing for increments.
  *            Segments that a snapshot owes are no victims. Runs are never moved.
  */
-#include "heap_private.h"
+#include "version_private.h"
 #include "cistern/clock.h"
 
-#define CLEAN_LIVE_64THS_MAX 63u /* fuller victims than this gain nothing worth their copying */
-#define PACE_FACTOR_MAX 64u      /* bytes scanned per byte appended, at most */
-#define PACE_SEGMENTS 12u        /* pressure begins with fewer segments than these to be had */
+#define CLEAN_LIVE_64THS_MAX 63u     /* fuller victims than this gain nothing worth their copying */
+#define PACE_FACTOR_MAX 64u          /* bytes scanned per byte appended, at most */
+#define CONDEMNED_PER_CLEANING 1024u /* members dropped before a segment is cleaned */
+#define PACE_SEGMENTS 12u            /* pressure begins with fewer segments than these to be had */
 
 static int is_free_of_use(const struct segment *segment)
 {
@@ -125,9 +126,9 @@ static int move_live(struct heap *heap, struct segment *from, uint32_t handle,
     struct entry *entry = segment_entry(&heap->segments, handle);
     uint32_t hash = entry_hash(entry);
     struct index_slot slot = index_locate(&heap->index, hash, handle);
-    if (entry_expired(
-            heap_state_of(heap, entry->state_id), entry->flags, view->written_ms, now_ms)) {
-        value_drop(heap, slot, hash, view);
+    if (entry->state_id != MEMBER_STATE_ID && entry_expired(heap_state_of(heap, entry->state_id),
+                                                  entry->flags, view->written_ms, now_ms)) {
+        version_drop(heap, slot, hash, view);
         return 1;
     }
     uint32_t copy;
@@ -233,6 +234,9 @@ int cleaner_make_room(struct heap *heap, uint32_t keep)
     heap->empties_hint = 1;
     cleaner_free_empties(heap);
     for (uint32_t i = 0; i < HEAP_CLEAN_SEGMENTS_MAX; i++) {
+        if (condemned_step(heap, CONDEMNED_PER_CLEANING)) {
+            cleaner_free_empties(heap);
+        }
         if (heap->segments.empty_count > keep) {
             return 1;
         }
@@ -290,10 +294,11 @@ void cleaner_sweep_expired(struct heap *heap, uint32_t count, int64_t now_ms)
                 segment_entry(&heap->segments, slot.bucket->handles[slot.at]);
             struct entry_view view;
             entry_parse_in(heap, entry, entry->flags, &view);
-            if (entry_expired(
+            if (entry->state_id != MEMBER_STATE_ID &&
+                entry_expired(
                     heap_state_of(heap, entry->state_id), entry->flags, view.written_ms, now_ms)) {
                 /* puts the chain's last slot here */
-                value_drop(heap, slot, entry_hash(entry), &view);
+                version_drop(heap, slot, entry_hash(entry), &view);
             } else {
                 slot.at++;
             }

@@ -9,14 +9,15 @@
  *
  * Spans point into the log, nothing is copied and nothing pinned between calls.
  */
-#include "heap_private.h"
+#include "cursor_private.h"
+#include "timer_private.h"
+#include "version_private.h"
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
 
 #include <stdlib.h>
 
-#define POSITION_END (1ULL << 32)
 #define GATHER_MIN 64u
 
 struct found { /* an entry of the bucket at hand */
@@ -26,7 +27,10 @@ struct found { /* an entry of the bucket at hand */
 };
 
 struct heap_cursor {
-    struct cistern_cursor base;
+    struct walk walk;
+    uint32_t keys_only;
+    uint32_t has_filter;            /* only entries of name_space */
+    struct cistern_span name_space; /* a copy */
     uint64_t position; /* bit-reversed hash from where on entries are still to be returned */
     /* Of position's hash group, entries up to this key + namespace were returned; absent: none */
     struct cistern_span last;
@@ -35,14 +39,6 @@ struct heap_cursor {
     uint32_t gather_capacity;
     struct found *gathered;
 };
-
-static uint32_t reverse_bits(uint32_t value)
-{
-    value = (value >> 1 & 0x55555555u) | (value & 0x55555555u) << 1;
-    value = (value >> 2 & 0x33333333u) | (value & 0x33333333u) << 2;
-    value = (value >> 4 & 0x0f0f0f0fu) | (value & 0x0f0f0f0fu) << 4;
-    return __builtin_bswap32(value);
-}
 
 static int compare_spans(struct cistern_span a, struct cistern_span b)
 {
@@ -89,21 +85,6 @@ static int was_returned(const struct heap_cursor *cursor, const struct found *fo
     return compare_addresses(found->view.key, found->view.name_space, key, name_space) <= 0;
 }
 
-/* Where the interval of the bucket at `position` ends. */
-static uint64_t interval_end(const struct index *index, uint64_t position)
-{
-    uint32_t hash = reverse_bits((uint32_t)position);
-    uint32_t low = hash & index->mask;
-    uint32_t high = hash & (index->mask << 1 | 1);
-    /* Split already, or split off: the bucket is known by one bit more. */
-    uint32_t high_bit = index->mask + 1;
-    int is_split =
-        high < index->bucket_count && (high != low || low + high_bit < index->bucket_count);
-    uint32_t bits = (uint32_t)__builtin_ctz(high_bit) + (uint32_t)is_split;
-    uint64_t width = 1ULL << (32 - bits);
-    return (position & ~(width - 1)) + width;
-}
-
 static uint32_t gather_reserve(
     struct heap_cursor *cursor, uint32_t count, struct cistern_error *error)
 {
@@ -115,7 +96,7 @@ static uint32_t gather_reserve(
     struct found *gathered =
         cistern_reallocate(cursor->gathered, (uint64_t)capacity * sizeof *gathered);
     if (gathered == NULL) {
-        return cistern_fail(error, CISTERN_NO_MEMORY, cursor->base.state->descriptor.name,
+        return cistern_fail(error, CISTERN_NO_MEMORY, cursor->walk.base.state->descriptor.name,
             "no memory for %u entries of one bucket", capacity);
     }
     cursor->gathered = gathered;
@@ -146,7 +127,7 @@ static uint32_t gather_bucket(struct heap_cursor *cursor, const struct heap *hea
         for (uint32_t i = 0; i < BUCKET_SLOTS && bucket->handles[i] != 0; i++) {
             struct found *found = &cursor->gathered[count];
             found->entry = segment_entry(&heap->segments, bucket->handles[i]);
-            if (found->entry->state_id != cursor->base.state->id) {
+            if (found->entry->state_id != cursor->walk.base.state->id) {
                 continue;
             }
             found->position = reverse_bits(entry_hash(found->entry));
@@ -166,7 +147,7 @@ static uint32_t remember(
     uint64_t bytes = found->view.key.bytes + found->view.name_space.bytes;
     uint8_t *copy = cistern_allocate(bytes + 1);
     if (copy == NULL) {
-        return cistern_fail(error, CISTERN_NO_MEMORY, cursor->base.state->descriptor.name,
+        return cistern_fail(error, CISTERN_NO_MEMORY, cursor->walk.base.state->descriptor.name,
             "no memory for a cursor's place of %llu bytes", (unsigned long long)bytes);
     }
     memcpy(copy, found->view.key.data, found->view.key.bytes);
@@ -189,15 +170,32 @@ static void move_to(struct heap_cursor *cursor, uint64_t position)
     cursor->position = position;
 }
 
-static void fill_entry(const struct found *found, struct cistern_entry *ret_entry)
+static void fill_entry(
+    const struct heap_cursor *cursor, const struct found *found, struct cistern_entry *ret_entry)
 {
     *ret_entry = (struct cistern_entry){
         .address = {.key = found->view.key,
             .name_space = found->view.name_space,
             .key_group = found->view.key_group},
-        .value = found->view.value,
-        .written_ms = found->view.written_ms,
     };
+    if (cursor->walk.base.state->descriptor.kind == CISTERN_TIMERS) {
+        ret_entry->written_ms = timer_key_split(&ret_entry->address.key);
+    } else if (!cursor->keys_only) {
+        ret_entry->value = found->view.value;
+        ret_entry->written_ms = found->view.written_ms;
+    }
+}
+
+static int is_wanted(const struct heap_cursor *cursor, const struct found *found, int64_t now_ms)
+{
+    const struct heap_state *state = (const struct heap_state *)cursor->walk.base.state;
+    if (cursor->has_filter &&
+        ((cursor->name_space.data != NULL) != (found->view.name_space.data != NULL) ||
+            !span_equal(cursor->name_space, found->view.name_space))) {
+        return 0;
+    }
+    return state->base.descriptor.ttl.return_expired ||
+           !entry_expired(state, found->entry->flags, found->view.written_ms, now_ms);
 }
 
 /* Hands out the bucket at hand; the cursor moves behind what was handed out. */
@@ -205,15 +203,13 @@ static uint32_t drain_bucket(struct heap_cursor *cursor, const struct heap *heap
     int64_t now_ms, struct cistern_entry *ret_entries, uint32_t capacity, uint32_t *count,
     struct cistern_error *error)
 {
-    const struct heap_state *state = (const struct heap_state *)cursor->base.state;
-    uint64_t end = interval_end(&heap->index, cursor->position);
+    uint64_t end = interval_end(heap->index.bucket_count, heap->index.mask, cursor->position);
     for (uint32_t i = 0; i < gathered; i++) {
         const struct found *found = &cursor->gathered[i];
-        if (!state->base.descriptor.ttl.return_expired &&
-            entry_expired(state, found->entry->flags, found->view.written_ms, now_ms)) {
+        if (!is_wanted(cursor, found, now_ms)) {
             continue;
         }
-        fill_entry(found, &ret_entries[(*count)++]);
+        fill_entry(cursor, found, &ret_entries[(*count)++]);
         if (*count == capacity && i + 1 < gathered) {
             if (cursor->gathered[i + 1].position != found->position) {
                 move_to(cursor, cursor->gathered[i + 1].position);
@@ -226,17 +222,16 @@ static uint32_t drain_bucket(struct heap_cursor *cursor, const struct heap *heap
     return CISTERN_OK;
 }
 
-uint32_t heap_cursor_next(struct cistern_cursor *base, struct cistern_entry *ret_entries,
+static uint32_t index_next_entries(struct cistern_cursor *base, struct cistern_entry *ret_entries,
     uint32_t capacity, uint32_t *ret_count, struct cistern_error *error)
 {
     struct heap_cursor *cursor = (struct heap_cursor *)base;
     const struct heap *heap = heap_of(base->state->backend);
-    int64_t now_ms = state_has_ttl((const struct heap_state *)base->state)
-                         ? cistern_state_now_ms(base->state)
-                         : 0;
+    const struct heap_state *state = (const struct heap_state *)base->state;
+    int64_t now_ms = state_has_ttl(state) ? cistern_state_now_ms(base->state) : 0;
     uint32_t count = 0;
     while (count < capacity && cursor->position < POSITION_END) {
-        uint64_t next = interval_end(&heap->index, cursor->position);
+        uint64_t next = interval_end(heap->index.bucket_count, heap->index.mask, cursor->position);
         if (next < POSITION_END) {
             __builtin_prefetch(index_bucket(&heap->index, reverse_bits((uint32_t)next)));
         }
@@ -254,26 +249,160 @@ uint32_t heap_cursor_next(struct cistern_cursor *base, struct cistern_entry *ret
     return CISTERN_OK;
 }
 
-uint32_t heap_entries_open(
-    struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error)
+static void index_close(struct cistern_cursor *base)
+{
+    struct heap_cursor *cursor = (struct heap_cursor *)base;
+    cistern_release((void *)cursor->last.data);
+    cistern_release((void *)cursor->name_space.data);
+    cistern_release(cursor->gathered);
+    cistern_release(cursor);
+}
+
+static uint32_t fail_no_memory(const struct cistern_state *state, struct cistern_error *error)
+{
+    return cistern_fail(error, CISTERN_NO_MEMORY, state->descriptor.name, "no memory for a cursor");
+}
+
+static uint32_t index_open(struct cistern_state *state, const struct cistern_span *name_space,
+    int keys_only, struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     struct heap_cursor *cursor = cistern_allocate_zeroed(1, sizeof *cursor);
     if (cursor == NULL) {
-        return cistern_fail(
-            error, CISTERN_NO_MEMORY, state->descriptor.name, "no memory for a cursor");
+        return fail_no_memory(state, error);
     }
-    cursor->base.state = state;
-    *ret_cursor = &cursor->base;
+    cursor->walk.base.state = state;
+    cursor->walk.next = index_next_entries;
+    cursor->walk.close = index_close;
+    cursor->keys_only = (uint32_t)keys_only;
+    cursor->has_filter = name_space != NULL;
+    if (name_space != NULL && name_space->data != NULL) {
+        void *copy = cistern_allocate(name_space->bytes + 1);
+        if (copy == NULL) {
+            cistern_release(cursor);
+            return fail_no_memory(state, error);
+        }
+        memcpy(copy, name_space->data, name_space->bytes);
+        cursor->name_space = (struct cistern_span){copy, name_space->bytes};
+    }
+    *ret_cursor = &cursor->walk.base;
     return CISTERN_OK;
 }
 
-void heap_cursor_close(struct cistern_cursor *base)
+/* ---- maps and lists: every item of every head ---- */
+
+struct nested {
+    struct walk walk;
+    struct cistern_cursor *keys;
+    struct cistern_cursor *items; /* of the head at hand; NULL = none */
+};
+
+static uint32_t nested_next(struct cistern_cursor *base, struct cistern_entry *ret_entries,
+    uint32_t capacity, uint32_t *ret_count, struct cistern_error *error)
 {
-    struct heap_cursor *cursor = (struct heap_cursor *)base;
-    if (cursor == NULL) {
-        return;
+    struct nested *nested = (struct nested *)base;
+    struct cistern_state *state = base->state;
+    uint32_t status = CISTERN_OK;
+    *ret_count = 0;
+    while (status == CISTERN_OK && *ret_count < capacity) {
+        uint32_t count = 0;
+        if (nested->items == NULL) {
+            struct cistern_entry key;
+            status = heap_cursor_next(nested->keys, &key, 1, &count, error);
+            if (status != CISTERN_OK || count == 0) {
+                return status;
+            }
+            status = state->descriptor.kind == CISTERN_MAP
+                         ? heap_map_open(state, &key.address, &nested->items, error)
+                         : heap_list_open(state, &key.address, &nested->items, error);
+            continue;
+        }
+        status = heap_cursor_next(
+            nested->items, ret_entries + *ret_count, capacity - *ret_count, &count, error);
+        *ret_count += count;
+        if (status == CISTERN_OK && count == 0) {
+            heap_cursor_close(nested->items);
+            nested->items = NULL;
+        }
     }
-    cistern_release((void *)cursor->last.data);
-    cistern_release(cursor->gathered);
-    cistern_release(cursor);
+    return status;
+}
+
+static void nested_close(struct cistern_cursor *base)
+{
+    struct nested *nested = (struct nested *)base;
+    heap_cursor_close(nested->items);
+    heap_cursor_close(nested->keys);
+    cistern_release(nested);
+}
+
+static uint32_t nested_open(
+    struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error)
+{
+    struct nested *nested = cistern_allocate_zeroed(1, sizeof *nested);
+    if (nested == NULL) {
+        return fail_no_memory(state, error);
+    }
+    nested->walk.base.state = state;
+    nested->walk.next = nested_next;
+    nested->walk.close = nested_close;
+    uint32_t status = index_open(state, NULL, 1, &nested->keys, error);
+    if (status != CISTERN_OK) {
+        cistern_release(nested);
+        return status;
+    }
+    *ret_cursor = &nested->walk.base;
+    return CISTERN_OK;
+}
+
+/* ---- the operations ---- */
+
+uint32_t owned_address_make(struct owned_address *owned, const struct cistern_address *address,
+    const char *object, struct cistern_error *error)
+{
+    owned->storage = cistern_allocate(address->key.bytes + address->name_space.bytes + 1);
+    if (owned->storage == NULL) {
+        return cistern_fail(error, CISTERN_NO_MEMORY, object, "no memory for a cursor's address");
+    }
+    owned->address = *address;
+    uint8_t *at = owned->storage;
+    owned->address.key.data = at;
+    at = span_write(at, address->key);
+    if (address->name_space.data != NULL) {
+        owned->address.name_space.data = at;
+        span_write(at, address->name_space);
+    }
+    return CISTERN_OK;
+}
+
+void owned_address_deinit(struct owned_address *owned)
+{
+    cistern_release(owned->storage);
+}
+
+uint32_t heap_entries_open(
+    struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error)
+{
+    uint32_t kind = state->descriptor.kind;
+    return kind == CISTERN_MAP || kind == CISTERN_LIST
+               ? nested_open(state, ret_cursor, error)
+               : index_open(state, NULL, 0, ret_cursor, error);
+}
+
+uint32_t heap_keys_open(struct cistern_state *state, const struct cistern_span *name_space,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error)
+{
+    return index_open(state, name_space, 1, ret_cursor, error);
+}
+
+uint32_t heap_cursor_next(struct cistern_cursor *cursor, struct cistern_entry *ret_entries,
+    uint32_t capacity, uint32_t *ret_count, struct cistern_error *error)
+{
+    return ((struct walk *)cursor)->next(cursor, ret_entries, capacity, ret_count, error);
+}
+
+void heap_cursor_close(struct cistern_cursor *cursor)
+{
+    if (cursor != NULL) {
+        ((struct walk *)cursor)->close(cursor);
+    }
 }

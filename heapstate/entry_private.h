@@ -187,7 +187,8 @@ static inline uint8_t *span_write(uint8_t *to, struct cistern_span span)
     return to + span.bytes;
 }
 
-static inline void entry_write(struct entry *entry, const struct entry_content *content,
+/* Everything but the value's bytes; returns where they go (NULL for a tombstone). */
+static inline uint8_t *entry_write_head(struct entry *entry, const struct entry_content *content,
     const struct entry_layout *layout, uint64_t bytes)
 {
     uint8_t flags = content->flags;
@@ -209,14 +210,24 @@ static inline void entry_write(struct entry *entry, const struct entry_content *
     }
     at = span_write(at, content->key);
     at = span_write(at, content->name_space);
-    if (!(flags & ENTRY_TOMBSTONE)) {
-        at = span_write(at, content->value);
-    }
-    assert(entry_align((uint64_t)(at - (uint8_t *)entry)) == bytes);
     entry->hash_or_died = content->hash;
     entry->delta = content->delta;
     entry->state_id = content->state_id;
     entry->flags = flags;
+    if (flags & ENTRY_TOMBSTONE) {
+        return NULL;
+    }
+    assert(entry_align((uint64_t)(at - (uint8_t *)entry) + content->value.bytes) == bytes);
+    return at;
+}
+
+static inline void entry_write(struct entry *entry, const struct entry_content *content,
+    const struct entry_layout *layout, uint64_t bytes)
+{
+    uint8_t *value = entry_write_head(entry, content, layout, bytes);
+    if (value != NULL) {
+        span_write(value, content->value);
+    }
 }
 
 static inline int span_equal(struct cistern_span a, struct cistern_span b)

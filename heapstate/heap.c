@@ -2,7 +2,9 @@
  * heap.c -- the heap backend's life: open, close, states, idle work, what a refusal means; see
  * heap.h and heap_private.h.
  */
-#include "heap_private.h"
+#include "list_private.h"
+#include "map_private.h"
+#include "timer_private.h"
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
@@ -16,6 +18,7 @@
 /* What the cleaner scans between two looks at the clock: well under 1 ms */
 #define STEP_BYTES (256u << 10)
 #define STEP_BUCKETS 512u
+#define STEP_MEMBERS 512u
 #define STEP_LIVE_64THS 54u /* idle cleaning goes for segments that are at least 15 % dead */
 
 static uint32_t heap_close(struct cistern_backend *backend, struct cistern_error *error);
@@ -97,6 +100,7 @@ static void heap_state_destroy(struct cistern_state *base)
 {
     struct heap_state *state = (struct heap_state *)base;
     cistern_release(state->text);
+    order_deinit(&state->order);
     cistern_state_deinit(&state->base);
     cistern_release(state);
 }
@@ -122,16 +126,47 @@ uint32_t state_refresh_text(struct heap_state *state, struct cistern_error *erro
     return CISTERN_OK;
 }
 
+static int kind_is_held(uint32_t kind)
+{
+    return kind >= CISTERN_VALUE && kind <= CISTERN_TIMERS;
+}
+
+static struct entry_layout layout_of(const struct cistern_state_descriptor *descriptor)
+{
+    uint32_t kind = descriptor->kind;
+    uint32_t time_bytes =
+        kind == CISTERN_TIMERS && descriptor->key_bytes != 0 ? TIMER_TIME_BYTES : 0;
+    int is_value = kind != CISTERN_MAP && kind != CISTERN_LIST;
+    return (struct entry_layout){
+        .key_bytes = descriptor->key_bytes + time_bytes,
+        .namespace_bytes = descriptor->namespace_bytes,
+        .value_bytes = is_value ? descriptor->value_bytes : 0,
+    };
+}
+
+/* What a state has besides its descriptor. */
+static uint32_t state_prepare(
+    struct heap *heap, struct heap_state *state, struct cistern_error *error)
+{
+    uint32_t status = state_refresh_text(state, error); /* so that begin need not encode it */
+    if (status == CISTERN_OK && state->base.descriptor.kind == CISTERN_TIMERS) {
+        /* A timer's entry takes at least as much as its item. */
+        uint64_t reserve = (uint64_t)heap->segments.count_max << heap->segments.shift;
+        status = order_init(&state->order, heap->index_component, reserve, error);
+    }
+    return status;
+}
+
 static uint32_t heap_state_create(struct cistern_backend *backend,
     const struct cistern_state_descriptor *descriptor, uint32_t id,
     struct cistern_state **ret_state, struct cistern_error *error)
 {
     struct heap *heap = heap_of(backend);
-    uint32_t kind = descriptor->kind;
-    if (kind != CISTERN_VALUE && kind != CISTERN_REDUCING && kind != CISTERN_AGGREGATING) {
-        const char *name = cistern_state_kind_name(kind);
+    if (!kind_is_held(descriptor->kind)) {
+        const char *name = cistern_state_kind_name(descriptor->kind);
         return cistern_fail(error, CISTERN_UNSUPPORTED, descriptor->name,
-            "state \"%s\" is of kind %s; the heap backend holds value, reducing and aggregating",
+            "state \"%s\" is of kind %s; the heap backend holds value, list, map, reducing, "
+            "aggregating and timers",
             descriptor->name, name != NULL ? name : "?");
     }
     struct heap_state *state = cistern_allocate_zeroed(1, sizeof *state);
@@ -144,12 +179,8 @@ static uint32_t heap_state_create(struct cistern_backend *backend,
         cistern_release(state);
         return status;
     }
-    heap->layouts[id] = (struct entry_layout){
-        .key_bytes = descriptor->key_bytes,
-        .namespace_bytes = descriptor->namespace_bytes,
-        .value_bytes = descriptor->value_bytes,
-    };
-    status = state_refresh_text(state, error); /* so that begin need not encode it */
+    heap->layouts[id] = layout_of(descriptor);
+    status = state_prepare(heap, state, error);
     if (status != CISTERN_OK) {
         heap_state_destroy(&state->base);
         return status;
@@ -194,7 +225,8 @@ static uint32_t heap_step(
     uint32_t buckets_left = heap->ttl_state_count != 0 ? heap->index.bucket_count : 0;
     int more = 1;
     while (more && cistern_now_ns() < deadline_ns) {
-        more = index_shrink(&heap->index, STEP_BUCKETS);
+        more = condemned_step(heap, STEP_MEMBERS);
+        more |= index_shrink(&heap->index, STEP_BUCKETS);
         if (buckets_left != 0) {
             uint32_t count = buckets_left < STEP_BUCKETS ? buckets_left : STEP_BUCKETS;
             cleaner_sweep_expired(heap, count, cistern_wall_ms());
@@ -274,6 +306,22 @@ static const struct cistern_backend_ops heap_ops = {
     .snapshot_release = heap_snapshot_release,
     .notify = heap_notify,
     .restore = heap_restore,
+    .list_append = heap_list_append,
+    .list_replace = heap_list_replace,
+    .list_merge = heap_list_merge,
+    .list_open = heap_list_open,
+    .map_get_many = heap_map_get_many,
+    .map_put_many = heap_map_put_many,
+    .map_remove_many = heap_map_remove_many,
+    .map_count = heap_map_count,
+    .map_open = heap_map_open,
+    .timer_add_many = heap_timer_add_many,
+    .timer_remove_many = heap_timer_remove_many,
+    .timer_next = heap_timer_next,
+    .timer_pop_due = heap_timer_pop_due,
+    .clear_many = heap_clear_many,
+    .keys_open = heap_keys_open,
+    .prefetch = heap_prefetch,
 };
 
 static uint64_t power_of_two_floor(uint64_t value)
@@ -387,6 +435,7 @@ static uint32_t heap_close(struct cistern_backend *backend, struct cistern_error
     (void)error;
     struct heap *heap = heap_of(backend);
     cistern_backend_deinit(&heap->base);
+    cistern_release(heap->condemned.ranges);
     deinit_parts(heap);
     cistern_release(heap);
     return CISTERN_OK;
@@ -408,6 +457,7 @@ static uint32_t open_heap(struct heap *heap, const struct cistern_heap_options *
     heap->flight.reaped = 1;
     heap->epoch = 1;
     heap->hash_seed = options->hash_seed != 0 ? options->hash_seed : random_seed(heap);
+    heap->layouts[MEMBER_STATE_ID] = (struct entry_layout){.key_bytes = MEMBER_KEY_BYTES};
     heap->open[LOG_FRESH] = SEGMENT_NONE;
     heap->open[LOG_SURVIVORS] = SEGMENT_NONE;
     chain_init(&heap->chain);

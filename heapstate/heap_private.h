@@ -18,6 +18,7 @@
 #include "chain_private.h"
 #include "dirty_private.h"
 #include "index_private.h"
+#include "order_private.h"
 #include "segment_private.h"
 
 /* Lookups in flight at once: more saturates the line-fill buffers */
@@ -47,10 +48,23 @@ struct cleaner {
     uint64_t cleaned_bytes; /* statistics: survivors copied */
 };
 
+/* members of large maps and lists that no head reaches any more; see member_private.h */
+struct condemned_range {
+    uint64_t id;
+    uint32_t next; /* numbers [next, end) are still there */
+    uint32_t end;
+};
+struct condemned {
+    struct condemned_range *ranges;
+    uint32_t count;
+    uint32_t capacity;
+};
+
 struct heap_state {
     struct cistern_state base;
-    uint64_t entries;
+    uint64_t entries; /* of maps: user keys */
     uint64_t bytes;
+    struct order order; /* of timers */
     char *text; /* encoded descriptor, made from the two fields below and what never changes */
     struct cistern_ttl text_ttl;
     uint32_t text_reduce;
@@ -74,13 +88,16 @@ struct heap {
     uint32_t empties_hint; /* a sealed segment or run may hold nothing live */
     uint32_t prune_wanted; /* confirmed_epoch rose while a snapshot was in flight */
     uint32_t ttl_state_count;
-    uint32_t sweep_bucket; /* where the search for expired entries goes on */
+    uint32_t sweep_bucket;     /* where the search for expired entries goes on */
+    uint32_t has_merged_lists; /* there may be heads with LIST_MERGED */
+    uint64_t object_id_last;   /* counter of the last object id given or restored */
+    struct condemned condemned;
     uint64_t appended_bytes;
     uint64_t in_place_count;
     uint64_t overwrite_count;
     uint64_t tombstone_count;
     /* by state id; a row never changes once its state exists */
-    struct entry_layout layouts[CISTERN_STATE_COUNT_MAX + 1];
+    struct entry_layout layouts[CISTERN_STATE_COUNT_MAX + 2]; /* the last one: of members */
 };
 
 static inline struct heap *heap_of(struct cistern_backend *backend)
@@ -179,19 +196,12 @@ struct lookup { /* an address with its hash */
     const struct entry_layout *layout;
     uint8_t state_id;
 };
-struct lookup lookup_make(
-    const struct heap *heap, uint32_t state_id, const struct cistern_address *address);
 /* Puts a value with its written time, whatever was there. */
 CISTERN_MUST_USE uint32_t value_store(struct heap *heap, struct heap_state *state,
     const struct lookup *lookup, struct cistern_span value, int64_t written_ms);
-/* Removes the address if it is there, with a tombstone when an increment needs one. */
-CISTERN_MUST_USE uint32_t value_erase(struct heap *heap, const struct lookup *lookup);
 /* For a restored file: 1 when the address is there, and when it was last written in the present
  * epoch. */
 int value_is_current(struct heap *heap, const struct lookup *lookup);
-/* Takes an indexed entry out without a tombstone. */
-void value_drop(
-    struct heap *heap, struct index_slot slot, uint64_t hash, const struct entry_view *view);
 
 uint32_t heap_get_many(struct cistern_state *state, const struct cistern_address *addresses,
     uint32_t count, struct cistern_span *ret_values, struct cistern_error *error);
@@ -204,7 +214,53 @@ uint32_t heap_add_many(struct cistern_state *state, const struct cistern_address
 uint32_t heap_remove_many(struct cistern_state *state, const struct cistern_address *addresses,
     uint32_t count, uint32_t *ret_done, struct cistern_error *error);
 
+/* Lists and maps. */
+uint32_t heap_clear_many(struct cistern_state *state, const struct cistern_address *addresses,
+    uint32_t count, uint32_t *ret_done, struct cistern_error *error);
+void heap_prefetch(
+    struct cistern_state *state, const struct cistern_address *addresses, uint32_t count);
+
+/* ---- list.c, list_merge.c, list_cursor.c ---- */
+uint32_t heap_list_append(struct cistern_state *state, const struct cistern_address *address,
+    const struct cistern_span *elements, uint32_t count, struct cistern_error *error);
+uint32_t heap_list_replace(struct cistern_state *state, const struct cistern_address *address,
+    const struct cistern_span *elements, uint32_t count, struct cistern_error *error);
+uint32_t heap_list_merge(struct cistern_state *state, const struct cistern_address *target,
+    const struct cistern_span *name_spaces, uint32_t count, struct cistern_error *error);
+uint32_t heap_list_open(struct cistern_state *state, const struct cistern_address *address,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error);
+
+/* ---- map.c, map_cursor.c ---- */
+uint32_t heap_map_get_many(struct cistern_state *state, const struct cistern_address *addresses,
+    const struct cistern_span *user_keys, uint32_t count, struct cistern_span *ret_values,
+    uint8_t *ret_present, struct cistern_error *error);
+uint32_t heap_map_put_many(struct cistern_state *state, const struct cistern_address *addresses,
+    const struct cistern_span *user_keys, const struct cistern_span *values, uint32_t count,
+    uint32_t *ret_done, struct cistern_error *error);
+uint32_t heap_map_remove_many(struct cistern_state *state, const struct cistern_address *addresses,
+    const struct cistern_span *user_keys, uint32_t count, uint32_t *ret_done,
+    struct cistern_error *error);
+uint32_t heap_map_count(struct cistern_state *state, const struct cistern_address *address,
+    uint64_t count_max, uint64_t *ret_count, struct cistern_error *error);
+uint32_t heap_map_open(struct cistern_state *state, const struct cistern_address *address,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error);
+
+/* ---- timer.c ---- */
+uint32_t heap_timer_add_many(struct cistern_state *state, const int64_t *timestamps_ms,
+    const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
+    struct cistern_error *error);
+uint32_t heap_timer_remove_many(struct cistern_state *state, const int64_t *timestamps_ms,
+    const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
+    struct cistern_error *error);
+uint32_t heap_timer_next(
+    struct cistern_state *state, int64_t *ret_timestamp_ms, struct cistern_error *error);
+uint32_t heap_timer_pop_due(struct cistern_state *state, int64_t up_to_ms,
+    struct cistern_entry *ret_timers, uint32_t capacity, uint32_t *ret_count,
+    struct cistern_error *error);
+
 /* ---- cursor.c, snapshot.c, restore.c ---- */
+uint32_t heap_keys_open(struct cistern_state *state, const struct cistern_span *name_space,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error);
 uint32_t heap_entries_open(
     struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error);
 uint32_t heap_cursor_next(struct cistern_cursor *cursor, struct cistern_entry *ret_entries,

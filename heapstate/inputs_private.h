@@ -1,10 +1,10 @@
 /*
- * inputs_private.h -- the inputs of a batch that changes the heap, when they are spans the heap
+ * inputs_private.h -- the inputs of a call that changes the heap, when they are spans the heap
  * itself handed out.
  *
- * A cursor's entries are naturally passed on to remove, a read value to put. While such a batch
+ * A cursor's entries are naturally passed on to remove, a read value to put. While such a call
  * runs, an earlier item may overwrite what a later one points to, or the cleaner may free it. So
- * these batches work on a copy.
+ * these calls work on a copy.
  * Threads: owner only.
  */
 #ifndef CISTERN_HEAPSTATE_INPUTS_PRIVATE_H
@@ -12,18 +12,20 @@
 
 #include "segment_private.h"
 
+#define INPUTS_SETS 2u
+
 struct inputs {
-    struct cistern_address *addresses;
-    struct cistern_span *values; /* NULL when the batch has none */
-    void *storage;               /* one block for all of it */
+    const struct cistern_address *addresses;
+    uint32_t address_count;
+    uint32_t span_counts[INPUTS_SETS];
+    const struct cistern_span *spans[INPUTS_SETS]; /* NULL with count 0: the call has none */
+    void *storage; /* one block for all of it; NULL = nothing had to be copied */
 };
 
-/* 1 when any span points into the log. values may be NULL. */
-int inputs_are_borrowed(const struct segment_table *table, const struct cistern_address *addresses,
-    const struct cistern_span *values, uint32_t count);
-CISTERN_MUST_USE uint32_t inputs_copy(struct inputs *inputs,
-    const struct cistern_address *addresses, const struct cistern_span *values, uint32_t count,
-    struct cistern_error *error);
+/* Filled in by the caller but for `storage`. When any span points into the log, all of them are
+ * replaced by copies. NO_MEMORY. */
+CISTERN_MUST_USE uint32_t inputs_own(
+    struct inputs *inputs, const struct segment_table *table, struct cistern_error *error);
 void inputs_deinit(struct inputs *inputs);
 
 #endif

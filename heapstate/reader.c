@@ -100,22 +100,6 @@ static int is_visible(const struct heap_snapshot *snapshot, const struct snapsho
     return !(flags & ENTRY_TOMBSTONE) || snapshot->base_epoch != 0;
 }
 
-static uint32_t add_entry(struct heap_snapshot *snapshot, const struct entry *entry, uint8_t flags,
-    const struct entry_view *view, struct cistern_error *error)
-{
-    struct cistern_seg_entry out = {
-        .state_id = entry->state_id,
-        .key_group = view->key_group,
-        .key = view->key,
-        .name_space = view->name_space,
-        .value = view->value,
-        .written_ms = view->written_ms,
-        .has_written = (flags & ENTRY_TTL) != 0,
-        .tombstone = (flags & ENTRY_TOMBSTONE) != 0,
-    };
-    return cistern_seg_writer_add(snapshot->writer, &out, error);
-}
-
 /* BUSY: the entry at the reader's place was not taken; else the size to move on by. */
 static uint32_t feed_entry(struct heap_snapshot *snapshot, const struct snapshot_item *item,
     uint64_t offset, uint64_t *ret_bytes, struct cistern_error *error)
@@ -126,7 +110,7 @@ static uint32_t feed_entry(struct heap_snapshot *snapshot, const struct snapshot
     entry_parse(entry, flags, &snapshot->heap->layouts[entry->state_id], &view);
     *ret_bytes = view.bytes;
     return is_visible(snapshot, item, entry, flags)
-               ? add_entry(snapshot, entry, flags, &view, error)
+               ? expand_entry(&snapshot->expand, snapshot->writer, entry, flags, &view, error)
                : CISTERN_OK;
 }
 
@@ -151,14 +135,32 @@ static uint32_t feed_item(
     return status;
 }
 
+static uint32_t fail_no_memory(struct cistern_error *error)
+{
+    return cistern_fail(
+        error, CISTERN_NO_MEMORY, "snapshot", "no memory for a table of the merged lists");
+}
+
+/* The item is the reader's until release_item(). Does nothing when it is already. */
 static uint32_t claim_item(
     struct heap_snapshot *snapshot, const struct snapshot_item *item, struct cistern_error *error)
 {
     uint32_t todo = SEGMENT_OWED_TODO;
-    if (!__atomic_compare_exchange_n(&item_segment(snapshot, item)->owed, &todo,
+    if (!snapshot->reader.learned &&
+        !__atomic_compare_exchange_n(&item_segment(snapshot, item)->owed, &todo,
             SEGMENT_OWED_READING, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
         /* only the owner takes a segment back, and then all of them */
         return reader_fail_given_up(snapshot, error);
+    }
+    return CISTERN_OK;
+}
+
+static uint32_t start_item(
+    struct heap_snapshot *snapshot, const struct snapshot_item *item, struct cistern_error *error)
+{
+    uint32_t status = claim_item(snapshot, item, error);
+    if (status != CISTERN_OK) {
+        return status;
     }
     snapshot->reader.claimed = 1;
     snapshot->reader.offset = SEGMENT_HEAD_BYTES;
@@ -171,22 +173,74 @@ static void release_item(struct heap_snapshot *snapshot, const struct snapshot_i
     snapshot->reader.claimed = 0;
 }
 
+static uint32_t learn_item(
+    struct heap_snapshot *snapshot, const struct snapshot_item *item, struct cistern_error *error)
+{
+    for (uint64_t offset = SEGMENT_HEAD_BYTES; offset < item->fill;) {
+        const struct entry *entry = item_entry(snapshot, item, offset);
+        uint8_t flags = entry_flags_acquire(entry);
+        struct entry_view view;
+        entry_parse(entry, flags, &snapshot->heap->layouts[entry->state_id], &view);
+        offset += view.bytes;
+        if (is_visible(snapshot, item, entry, flags) &&
+            expand_learn(&snapshot->expand, entry, flags, &view) != CISTERN_OK) {
+            return fail_no_memory(error);
+        }
+    }
+    return CISTERN_OK;
+}
+
+/* Which list the chunks of merged ones belong to is known only from heads, and those may stand
+ * anywhere: all segments are looked through before the first is written. */
+static uint32_t learn_all(struct heap_snapshot *snapshot, struct cistern_error *error)
+{
+    uint32_t claimed = 0;
+    uint32_t status = CISTERN_OK;
+    while (status == CISTERN_OK && claimed < snapshot->item_count) {
+        status = claim_item(snapshot, &snapshot->items[claimed], error);
+        claimed += status == CISTERN_OK;
+    }
+    for (uint32_t i = 0; i < claimed && status == CISTERN_OK; i++) {
+        status = learn_item(snapshot, &snapshot->items[i], error);
+    }
+    if (status == CISTERN_OK) {
+        expand_learned(&snapshot->expand);
+        snapshot->reader.learned = 1;
+        return CISTERN_OK;
+    }
+    for (uint32_t i = 0; i < claimed; i++) {
+        release_item(snapshot, &snapshot->items[i]);
+    }
+    return status;
+}
+
 uint32_t reader_feed(struct heap_snapshot *snapshot, struct cistern_error *error)
 {
     struct reader *reader = &snapshot->reader;
+    const struct expand *expand = &snapshot->expand;
+    if (expand->is_canonical && expand->has_merged_lists && !reader->learned) {
+        uint32_t status = learn_all(snapshot, error);
+        if (status != CISTERN_OK) {
+            return status;
+        }
+    }
     while (reader->item < snapshot->item_count) {
         const struct snapshot_item *item = &snapshot->items[reader->item];
         if (is_given_up(snapshot)) {
             return reader_fail_given_up(snapshot, error);
         }
-        uint32_t status = reader->claimed ? CISTERN_OK : claim_item(snapshot, item, error);
+        uint32_t status = reader->claimed ? CISTERN_OK : start_item(snapshot, item, error);
         if (status == CISTERN_OK) {
             status = feed_item(snapshot, item, error);
         }
         if (status != CISTERN_OK) {
             return status;
         }
-        release_item(snapshot, item);
+        if (reader->learned) {
+            reader->claimed = 0; /* keys of heads that stand there are still needed */
+        } else {
+            release_item(snapshot, item);
+        }
         reader->item++;
     }
     reader->finished = 1;
@@ -196,7 +250,12 @@ uint32_t reader_feed(struct heap_snapshot *snapshot, struct cistern_error *error
 void reader_deinit(struct heap_snapshot *snapshot)
 {
     uint32_t first = snapshot->reader.item;
-    if (snapshot->reader.claimed) {
+    if (snapshot->reader.learned) {
+        for (uint32_t i = 0; i < snapshot->item_count; i++) {
+            release_item(snapshot, &snapshot->items[i]);
+        }
+        first = snapshot->item_count;
+    } else if (snapshot->reader.claimed) {
         release_item(snapshot, &snapshot->items[first++]);
     }
     for (uint32_t i = first; i < snapshot->item_count; i++) {

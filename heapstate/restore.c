@@ -8,19 +8,19 @@
  * entry past its time to live under the stored descriptor stays out: the host may have dropped
  * the TTL since.
  */
-#include "heap_private.h"
+#include "absorb_private.h"
+#include "version_private.h"
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
 #include "cistern/seg.h"
 
 struct restore {
-    struct heap *heap;
+    struct absorb absorb;
     const struct cistern_source *source;
     struct cistern_seg_reader *reader;
     /* by the id in the file at hand; NULL = the file does not name it */
     struct heap_state *states[CISTERN_STATE_COUNT_MAX + 1];
-    int64_t now_ms;
 };
 
 static uint32_t read_part(
@@ -58,8 +58,8 @@ static uint32_t restore_state(
         return status;
     }
     struct cistern_state *state = NULL;
-    status =
-        cistern_backend_state_restored(&restore->heap->base, &descriptor, stored_id, &state, error);
+    status = cistern_backend_state_restored(
+        &restore->absorb.heap->base, &descriptor, stored_id, &state, error);
     cistern_release(storage);
     if (status == CISTERN_OK) {
         restore->states[stored_id] = (struct heap_state *)state;
@@ -103,36 +103,19 @@ static int size_fits(uint32_t fixed, uint64_t bytes, uint64_t bytes_max)
     return fixed != 0 ? bytes == fixed : bytes <= bytes_max;
 }
 
-/* Bytes from disk: sizes that the descriptor forbids would be read back wrongly. */
-static uint32_t check_entry(const struct restore *restore, const struct cistern_seg_entry *entry,
-    struct cistern_error *error)
+/* Of values, the user's own: parts of lists and maps may be larger. */
+static uint32_t check_value(const struct restore *restore, const struct heap_state *state,
+    const struct cistern_seg_entry *entry, struct cistern_error *error)
 {
-    const struct heap_state *state =
-        entry->state_id <= CISTERN_STATE_COUNT_MAX ? restore->states[entry->state_id] : NULL;
-    if (state == NULL) {
-        return fail_entry(restore, entry, "the file does not describe this state", error);
-    }
     const struct cistern_state_descriptor *descriptor = &state->base.descriptor;
-    uint64_t value_bytes_max = restore->heap->base.options.value_bytes_max;
-    if (entry->user_key.data != NULL) {
-        return fail_entry(
-            restore, entry, "it has a user key, which states of this kind do not", error);
-    }
-    if (entry->key.data == NULL ||
-        !size_fits(descriptor->key_bytes, entry->key.bytes, CISTERN_KEY_BYTES_MAX)) {
-        return fail_entry(
-            restore, entry, "its key has a size that the state does not allow", error);
-    }
-    if (entry->name_space.data != NULL &&
-        !size_fits(descriptor->namespace_bytes, entry->name_space.bytes, CISTERN_KEY_BYTES_MAX)) {
-        return fail_entry(
-            restore, entry, "its namespace has a size that the state does not allow", error);
-    }
-    if (entry->tombstone) {
+    uint64_t value_bytes_max = restore->absorb.heap->base.options.value_bytes_max;
+    int is_null = entry->value.data == NULL && descriptor->kind == CISTERN_MAP;
+    if (is_null || (descriptor->kind == CISTERN_TIMERS && entry->value.bytes == 0)) {
         return CISTERN_OK;
     }
     if (entry->value.data == NULL ||
-        (descriptor->value_bytes != 0 && entry->value.bytes != descriptor->value_bytes)) {
+        (descriptor->value_bytes != 0 && entry->value.bytes != descriptor->value_bytes) ||
+        descriptor->kind == CISTERN_TIMERS) {
         return fail_entry(
             restore, entry, "its value has a size that the state does not allow", error);
     }
@@ -146,30 +129,54 @@ static uint32_t check_entry(const struct restore *restore, const struct cistern_
     return CISTERN_OK;
 }
 
+/* Bytes from disk: sizes that the descriptor forbids would be read back wrongly. */
+static uint32_t check_entry(const struct restore *restore, const struct cistern_seg_entry *entry,
+    struct cistern_error *error)
+{
+    const struct heap_state *state =
+        entry->state_id <= CISTERN_STATE_COUNT_MAX ? restore->states[entry->state_id] : NULL;
+    if (state == NULL) {
+        return fail_entry(restore, entry, "the file does not describe this state", error);
+    }
+    const struct cistern_state_descriptor *descriptor = &state->base.descriptor;
+    if (entry->key.data == NULL ||
+        !size_fits(descriptor->key_bytes, entry->key.bytes, CISTERN_KEY_BYTES_MAX)) {
+        return fail_entry(
+            restore, entry, "its key has a size that the state does not allow", error);
+    }
+    if (entry->name_space.data != NULL &&
+        !size_fits(descriptor->namespace_bytes, entry->name_space.bytes, CISTERN_KEY_BYTES_MAX)) {
+        return fail_entry(
+            restore, entry, "its namespace has a size that the state does not allow", error);
+    }
+    const char *problem = absorb_problem(&restore->absorb, state, entry);
+    if (problem != NULL) {
+        return fail_entry(restore, entry, problem, error);
+    }
+    int is_user_item = descriptor->kind == CISTERN_MAP && restore->absorb.is_canonical;
+    if (is_user_item &&
+        !size_fits(descriptor->user_key_bytes, entry->user_key.bytes, CISTERN_KEY_BYTES_MAX)) {
+        return fail_entry(
+            restore, entry, "its user key has a size that the state does not allow", error);
+    }
+    int is_part = descriptor->kind == CISTERN_LIST || descriptor->kind == CISTERN_MAP;
+    return entry->tombstone || (is_part && !is_user_item)
+               ? CISTERN_OK
+               : check_value(restore, state, entry, error);
+}
+
 static uint32_t apply_entry(
     struct restore *restore, const struct cistern_seg_entry *entry, struct cistern_error *error)
 {
     uint32_t status = check_entry(restore, entry, error);
-    if (status != CISTERN_OK) {
-        return status;
-    }
-    struct heap *heap = restore->heap;
-    struct heap_state *state = restore->states[entry->state_id];
-    struct cistern_address address = {
-        .key = entry->key, .name_space = entry->name_space, .key_group = entry->key_group};
-    struct lookup lookup = lookup_make(heap, state->base.id, &address);
-    int expired =
-        entry->has_written && entry_expired(state, ENTRY_TTL, entry->written_ms, restore->now_ms);
-    if (entry->tombstone || expired) {
-        return value_is_current(heap, &lookup) ? CISTERN_OK : value_erase(heap, &lookup);
-    }
-    return value_store(heap, state, &lookup, entry->value,
-        entry->has_written ? entry->written_ms : restore->now_ms);
+    return status == CISTERN_OK
+               ? absorb_entry(&restore->absorb, restore->states[entry->state_id], entry)
+               : status;
 }
 
 static uint32_t apply_file(struct restore *restore, struct cistern_error *error)
 {
-    struct heap *heap = restore->heap;
+    struct heap *heap = restore->absorb.heap;
     cistern_seg_reader_rewind(restore->reader, heap->base.options.range);
     heap->epoch++;
     for (;;) {
@@ -187,11 +194,7 @@ static uint32_t apply_file(struct restore *restore, struct cistern_error *error)
         if (status != CISTERN_OK) {
             return status;
         }
-        if (heap->cleaner.appended >= heap->segments.segment_bytes / 64) {
-            uint64_t appended = heap->cleaner.appended;
-            heap->cleaner.appended = 0;
-            cleaner_pace(heap, appended);
-        }
+        version_end_batch(heap);
     }
 }
 
@@ -210,6 +213,7 @@ static uint32_t restore_file(
     if (status != CISTERN_OK) {
         return status;
     }
+    restore->absorb.is_canonical = part->role == CISTERN_ROLE_CANONICAL;
     status = restore_states(restore, error);
     if (status == CISTERN_OK) {
         status = apply_file(restore, error);
@@ -256,10 +260,13 @@ uint32_t heap_restore(struct cistern_backend *backend, const struct cistern_sour
     if (restore == NULL) {
         return cistern_fail(error, CISTERN_NO_MEMORY, operator_id, "no memory for a restore");
     }
-    restore->heap = heap;
+    restore->absorb.heap = heap;
     restore->source = source;
-    restore->now_ms = cistern_wall_ms();
+    restore->absorb.now_ms = cistern_wall_ms();
     uint32_t status = restore_files(restore, error);
+    if (status == CISTERN_OK && restore->absorb.has_objects) {
+        status = reach_settle(heap, error);
+    }
     cistern_release(restore);
     return status;
 }

@@ -158,6 +158,7 @@ static void destroy_snapshot(struct heap_snapshot *snapshot)
     }
     cistern_release(snapshot->texts);
     cistern_release(snapshot->items);
+    expand_deinit(&snapshot->expand);
     cistern_release(snapshot);
 }
 
@@ -188,6 +189,10 @@ static uint32_t prepare_snapshot(struct heap_snapshot *snapshot,
     snapshot->range = heap->base.options.range;
     snapshot->slot_index = cistern_slot_index(heap->base.slot);
     uint32_t status = copy_texts(snapshot, error);
+    if (status == CISTERN_OK && expand_prepare(&snapshot->expand, heap,
+                                    request->kind == CISTERN_SNAPSHOT_CANONICAL) != CISTERN_OK) {
+        status = fail_no_memory(heap, request->checkpoint_id, error);
+    }
     if (status == CISTERN_OK && list_items(snapshot) != CISTERN_OK) {
         status = fail_no_memory(heap, request->checkpoint_id, error);
     }

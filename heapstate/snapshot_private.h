@@ -12,7 +12,7 @@
 #define CISTERN_HEAPSTATE_SNAPSHOT_PRIVATE_H
 
 #include "cistern/seg.h"
-#include "heap_private.h"
+#include "expand_private.h"
 
 struct snapshot_item { /* a segment to read */
     uint32_t number;
@@ -36,6 +36,7 @@ struct reader { /* where the transfer thread stands */
     uint32_t offset_capacity;
     uint32_t offset_next;
     uint32_t finished; /* the writer was told */
+    uint32_t learned;  /* see expand_learn(); every segment was claimed for it */
 };
 
 struct heap_snapshot {
@@ -58,6 +59,7 @@ struct heap_snapshot {
     /* made by the first read: its buffers are not begin's business */
     struct cistern_seg_writer *writer;
     struct reader reader;
+    struct expand expand;
     uint64_t stream_bytes;
     uint32_t completed;
 };

@@ -1,7 +1,7 @@
 /*
  * heap.h -- keyed state in memory: a log of segments under one index, inside a slot's budget.
  *
- * Holds VALUE, REDUCING and AGGREGATING states. Grows without a stall (linear hashing, one bucket
+ * Holds all keyed kinds: value, list, map, reducing, aggregating, timers. Grows without a stall (linear hashing, one bucket
  * at a time), gives memory back, snapshots in microseconds, increments that a cleaner cannot
  * inflate. See heapstate/README.md for the layout and the proofs.
  * Full when: the slot's limit is reached and the cleaner has nothing to gain -> LIMIT; nothing of

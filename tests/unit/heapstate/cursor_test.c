@@ -1,6 +1,7 @@
 /* cursor_test.c -- a cursor sees every lasting entry exactly once, whatever happens to the index
  * meanwhile. */
 #include "support.h"
+#include "lookup_private.h"
 #include "cistern/alloc.h"
 
 #include <string.h>

@@ -116,10 +116,10 @@ static void states_are_apart_and_kinds_checked(void **context)
     expect_text(&other, "k", NULL);
     put_text(&other, "k", "first");
     expect_text(&rig, "k", "second");
-    struct cistern_state_descriptor map = {.name = "m", .kind = CISTERN_MAP};
+    struct cistern_state_descriptor broadcast = {.name = "m", .kind = CISTERN_BROADCAST};
     struct cistern_state *state = NULL;
     assert_status(
-        cistern_state_register(rig.backend, &map, &state, &rig.error), CISTERN_UNSUPPORTED);
+        cistern_state_register(rig.backend, &broadcast, &state, &rig.error), CISTERN_UNSUPPORTED);
     assert_non_null(strstr(rig.error.message, "map"));
     rig_close(&rig);
 }
