@@ -356,15 +356,36 @@ static uint32_t nested_open(
 
 /* ---- the operations ---- */
 
+void *walk_allocate(struct heap *heap)
+{
+    void *walk = heap->spare_walk;
+    if (walk == NULL) {
+        return cistern_allocate_zeroed(1, WALK_BYTES);
+    }
+    heap->spare_walk = NULL;
+    memset(walk, 0, WALK_BYTES);
+    return walk;
+}
+
+void walk_release(struct heap *heap, void *walk)
+{
+    cistern_release(heap->spare_walk);
+    heap->spare_walk = walk;
+}
+
 uint32_t owned_address_make(struct owned_address *owned, const struct cistern_address *address,
     const char *object, struct cistern_error *error)
 {
-    owned->storage = cistern_allocate(address->key.bytes + address->name_space.bytes + 1);
-    if (owned->storage == NULL) {
-        return cistern_fail(error, CISTERN_NO_MEMORY, object, "no memory for a cursor's address");
+    uint64_t bytes = address->key.bytes + address->name_space.bytes;
+    uint8_t *at = owned->small;
+    if (bytes > sizeof owned->small) {
+        at = owned->storage = cistern_allocate(bytes);
+        if (at == NULL) {
+            return cistern_fail(
+                error, CISTERN_NO_MEMORY, object, "no memory for a cursor's address");
+        }
     }
     owned->address = *address;
-    uint8_t *at = owned->storage;
     owned->address.key.data = at;
     at = span_write(at, address->key);
     if (address->name_space.data != NULL) {

@@ -17,10 +17,18 @@ struct walk { /* the first member of every cursor here */
     void (*close)(struct cistern_cursor *cursor);
 };
 
+/* Zeroed memory for a cursor over one object: the one closed last, or new; NULL: no memory. */
+void *walk_allocate(struct heap *heap);
+/* Kept for the next one. */
+void walk_release(struct heap *heap, void *walk);
+#define WALK_BYTES 512u /* a cursor over one object takes at most so much */
+
 /* An address as a copy that outlives calls. */
+#define OWNED_SMALL_BYTES 64u
 struct owned_address {
     struct cistern_address address;
-    void *storage;
+    void *storage; /* NULL = it is in `small` */
+    uint8_t small[OWNED_SMALL_BYTES];
 };
 CISTERN_MUST_USE uint32_t owned_address_make(struct owned_address *owned,
     const struct cistern_address *address, const char *object, struct cistern_error *error);

@@ -436,6 +436,7 @@ static uint32_t heap_close(struct cistern_backend *backend, struct cistern_error
     struct heap *heap = heap_of(backend);
     cistern_backend_deinit(&heap->base);
     cistern_release(heap->condemned.ranges);
+    cistern_release(heap->spare_walk);
     deinit_parts(heap);
     cistern_release(heap);
     return CISTERN_OK;

@@ -92,6 +92,7 @@ struct heap {
     uint32_t has_merged_lists; /* there may be heads with LIST_MERGED */
     uint64_t object_id_last;   /* counter of the last object id given or restored */
     struct condemned condemned;
+    void *spare_walk; /* of the cursor closed last; NULL = none */
     uint64_t appended_bytes;
     uint64_t in_place_count;
     uint64_t overwrite_count;

@@ -23,6 +23,9 @@ struct list_call list_call_make(struct cistern_state *base, const struct cistern
 static uint64_t list_elements_bytes(const struct list_call *call, const struct elements *elements)
 {
     uint64_t bytes = 0;
+    if (call->format.element_bytes != 0) {
+        return elements->count * cistern_frame_bytes(&call->format, call->format.element_bytes);
+    }
     for (uint32_t i = 0; i < elements->count; i++) {
         bytes += cistern_frame_bytes(&call->format, elements->spans[i].bytes);
     }
@@ -32,6 +35,12 @@ static uint64_t list_elements_bytes(const struct list_call *call, const struct e
 static uint8_t *elements_write(
     const struct list_call *call, const struct elements *elements, uint8_t *to)
 {
+    if (call->format.element_bytes == sizeof(uint64_t) && !call->format.has_written) {
+        for (uint32_t i = 0; i < elements->count; i++, to += sizeof(uint64_t)) {
+            memcpy(to, elements->spans[i].data, sizeof(uint64_t)); /* one move: the common size */
+        }
+        return to;
+    }
     for (uint32_t i = 0; i < elements->count; i++) {
         to = cistern_frame_write(&call->format, to, elements->spans[i], call->now_ms);
     }
@@ -43,6 +52,12 @@ static uint32_t elements_fitting(const struct list_call *call, const struct elem
     uint64_t room, uint64_t *ret_bytes)
 {
     uint64_t bytes = 0;
+    if (call->format.element_bytes != 0) {
+        uint64_t frame = cistern_frame_bytes(&call->format, call->format.element_bytes);
+        uint64_t fitting = room / frame < elements->count ? room / frame : elements->count;
+        *ret_bytes = fitting * frame;
+        return (uint32_t)fitting;
+    }
     for (uint32_t i = 0; i < elements->count; i++) {
         uint64_t frame = cistern_frame_bytes(&call->format, elements->spans[i].bytes);
         if (bytes + frame > room) {
@@ -101,7 +116,6 @@ uint32_t list_chunk_make(struct list_call *call, uint64_t id, uint32_t number, i
     uint8_t *frames = member_write_prefix(
         version.value, call->state->base.id, stamped ? MEMBER_STAMPED : 0, call->address);
     member_set_used(version.value, (uint32_t)used);
-    memset(frames + used, 0, capacity - used);
     version_publish(&version);
     *ret_to = frames;
     return CISTERN_OK;
@@ -252,8 +266,7 @@ static uint32_t list_rewrite_inline(struct list_call *call, int keep,
         list_head_parse(version.old.value, &head);
         to = list_converted_write(call, &head, to);
     }
-    to = elements_write(call, elements, to);
-    memset(to, 0, capacity - used);
+    elements_write(call, elements, to);
     version_publish(&version);
     return CISTERN_OK;
 }

@@ -21,6 +21,7 @@ struct list_cursor {
     uint64_t offset;
     int64_t now_ms;
 };
+static_assert(sizeof(struct list_cursor) <= WALK_BYTES, "cursors over one object share a block");
 
 struct output { /* where elements go */
     struct cistern_entry *entries;
@@ -186,13 +187,13 @@ static void list_cursor_close(struct cistern_cursor *base)
 {
     struct list_cursor *cursor = (struct list_cursor *)base;
     owned_address_deinit(&cursor->owned);
-    cistern_release(cursor);
+    walk_release(heap_of(base->state->backend), cursor);
 }
 
 uint32_t heap_list_open(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
-    struct list_cursor *cursor = cistern_allocate_zeroed(1, sizeof *cursor);
+    struct list_cursor *cursor = walk_allocate(heap_of(state->backend));
     if (cursor == NULL) {
         return cistern_fail(
             error, CISTERN_NO_MEMORY, state->descriptor.name, "no memory for a cursor");
@@ -202,7 +203,7 @@ uint32_t heap_list_open(struct cistern_state *state, const struct cistern_addres
     cursor->walk.close = list_cursor_close;
     uint32_t status = owned_address_make(&cursor->owned, address, state->descriptor.name, error);
     if (status != CISTERN_OK) {
-        cistern_release(cursor);
+        walk_release(heap_of(state->backend), cursor);
         return status;
     }
     cursor->call = list_call_make(state, &cursor->owned.address);

@@ -29,6 +29,7 @@ struct map_cursor {
     struct sorted *sorted;
     uint32_t sorted_capacity;
 };
+static_assert(sizeof(struct map_cursor) <= WALK_BYTES, "cursors over one object share a block");
 
 struct page_walk { /* the page at the cursor's position */
     struct map_head head;
@@ -273,13 +274,13 @@ static void map_cursor_close(struct cistern_cursor *base)
     owned_address_deinit(&cursor->owned);
     cistern_release((void *)cursor->last.data);
     cistern_release(cursor->sorted);
-    cistern_release(cursor);
+    walk_release(heap_of(base->state->backend), cursor);
 }
 
 uint32_t heap_map_open(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
-    struct map_cursor *cursor = cistern_allocate_zeroed(1, sizeof *cursor);
+    struct map_cursor *cursor = walk_allocate(heap_of(state->backend));
     if (cursor == NULL) {
         return cistern_fail(
             error, CISTERN_NO_MEMORY, state->descriptor.name, "no memory for a cursor");
@@ -289,7 +290,7 @@ uint32_t heap_map_open(struct cistern_state *state, const struct cistern_address
     cursor->walk.close = map_cursor_close;
     uint32_t status = owned_address_make(&cursor->owned, address, state->descriptor.name, error);
     if (status != CISTERN_OK) {
-        cistern_release(cursor);
+        walk_release(heap_of(state->backend), cursor);
         return status;
     }
     cursor->lookup = lookup_make(heap_of(state->backend), state->id, &cursor->owned.address);

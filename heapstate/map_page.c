@@ -80,7 +80,6 @@ static uint32_t split_off(struct map_call *call, const struct cistern_address *o
         version.value, call->state->base.id, from->format.stamped ? MEMBER_STAMPED : 0, owner);
     member_set_used(version.value, (uint32_t)bytes);
     copy_items(call, from, page, page + 1, 1, items);
-    memset(items + bytes, 0, room - bytes);
     version_publish(&version);
     return CISTERN_OK;
 }
@@ -107,7 +106,6 @@ static uint32_t split_page(
     if (bytes != 0) {
         map_load_page(call->heap, call->state, head->id, map_buddy_of(page), &run);
         uint64_t kept = copy_items(call, &run, page, page + 1, 0, run.items);
-        memset(run.items + kept, 0, run.capacity - kept);
         map_run_set_used(&run, entry_in(call->heap, run.slot), (uint32_t)kept);
     }
     head_add(call, lookup, 0, 0, 1);
@@ -332,7 +330,6 @@ uint32_t map_become_paged(struct map_call *call, struct run *run, struct map_edi
             call->format.stamped ? MEMBER_STAMPED : 0, lookup->address);
         member_set_used(version.value, (uint32_t)bytes);
         map_edit_write(call, run, edit, items);
-        memset(items + bytes, 0, room - bytes);
         version_publish(&version);
         status = publish_paged_head(call, lookup, &head);
         if (status != CISTERN_OK) {

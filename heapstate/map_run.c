@@ -2,6 +2,8 @@
  * map_private.h. */
 #include "map_private.h"
 
+#define PAGE_LINES 7u /* cache lines of a page as full as most are */
+
 int map_item_expired(const struct map_call *call, const struct run *run, const struct item *item)
 {
     return call->ttl != NULL && run->format.stamped &&
@@ -47,6 +49,10 @@ void map_load_page(const struct heap *heap, const struct heap_state *state, uint
     run->lookup = lookup_make(heap, MEMBER_STATE_ID, &run->member.address);
     run->found = (uint32_t)lookup_find(heap, &run->lookup, &run->slot);
     if (run->found) {
+        const uint8_t *entry = (const uint8_t *)entry_in(heap, run->slot);
+        for (uint32_t line = 1; line < PAGE_LINES; line++) {
+            __builtin_prefetch(entry + line * 64);
+        }
         map_run_refresh(state, run, version_value(&run->lookup, entry_in(heap, run->slot)));
     }
 }
@@ -194,7 +200,6 @@ uint32_t map_run_rewrite(struct map_call *call, struct run *run,
         items = version.value + MAP_HEAD_BYTES;
     }
     map_edit_write(call, run, edit, items);
-    memset(items + bytes, 0, room - bytes);
     version_publish(&version);
     return CISTERN_OK;
 }
@@ -233,7 +238,6 @@ int map_run_edit(struct map_call *call, struct run *run, const struct map_edit *
     if (edit->item != NULL) {
         item_write(&call->format, run->items + kept, edit->item);
     }
-    memset(run->items + kept + item_size, 0, run->capacity - kept - item_size);
     map_run_set_used(run, entry, (uint32_t)(kept + item_size));
     return 1;
 }

@@ -1,48 +1,8 @@
 /* list_frame.c -- see cistern/list_frame.h. */
 #include "cistern/list_frame.h"
-#include "cistern/endian.h"
-
-#include <string.h>
 
 #define WRITTEN_BYTES 8u
 #define VARINT_BYTES_MAX 10u
-
-static uint32_t varint_bytes(uint64_t value)
-{
-    uint32_t bytes = 1;
-    while (value >= 0x80) {
-        value >>= 7;
-        bytes++;
-    }
-    return bytes;
-}
-
-uint64_t cistern_frame_bytes(const struct cistern_frame_format *format, uint64_t element_bytes)
-{
-    return (format->element_bytes == 0 ? varint_bytes(element_bytes) : 0) +
-           (format->has_written ? WRITTEN_BYTES : 0) + element_bytes;
-}
-
-uint8_t *cistern_frame_write(const struct cistern_frame_format *format, uint8_t *to,
-    struct cistern_span element, int64_t written_ms)
-{
-    if (format->element_bytes == 0) {
-        uint64_t length = element.bytes;
-        while (length >= 0x80) {
-            *to++ = (uint8_t)(length | 0x80);
-            length >>= 7;
-        }
-        *to++ = (uint8_t)length;
-    }
-    if (format->has_written) {
-        cistern_put_u64_le(to, (uint64_t)written_ms);
-        to += WRITTEN_BYTES;
-    }
-    if (element.bytes != 0) {
-        memcpy(to, element.data, element.bytes);
-    }
-    return to + element.bytes;
-}
 
 /* 0 = no varint of at most 64 bits stands there. */
 static int length_read(struct cistern_span run, uint64_t *offset, uint64_t *ret_length)

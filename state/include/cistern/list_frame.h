@@ -13,6 +13,9 @@
 #define CISTERN_LIST_FRAME_H
 
 #include "cistern/backend.h"
+#include "cistern/endian.h"
+
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,10 +31,39 @@ struct cistern_frame {
     uint64_t bytes;              /* of the whole frame */
 };
 
-uint64_t cistern_frame_bytes(const struct cistern_frame_format *format, uint64_t element_bytes);
+static inline uint64_t cistern_frame_bytes(
+    const struct cistern_frame_format *format, uint64_t element_bytes)
+{
+    uint64_t bytes = element_bytes + (format->has_written ? sizeof(int64_t) : 0);
+    for (uint64_t rest = format->element_bytes == 0 ? element_bytes | 1 : 0; rest != 0;
+         rest >>= 7) {
+        bytes++;
+    }
+    return bytes;
+}
+
 /* Writes exactly cistern_frame_bytes(); returns the place behind. */
-uint8_t *cistern_frame_write(const struct cistern_frame_format *format, uint8_t *to,
-    struct cistern_span element, int64_t written_ms);
+static inline uint8_t *cistern_frame_write(const struct cistern_frame_format *format, uint8_t *to,
+    struct cistern_span element, int64_t written_ms)
+{
+    if (format->element_bytes == 0) {
+        uint64_t length = element.bytes;
+        while (length >= 0x80) {
+            *to++ = (uint8_t)(length | 0x80);
+            length >>= 7;
+        }
+        *to++ = (uint8_t)length;
+    }
+    if (format->has_written) {
+        cistern_put_u64_le(to, (uint64_t)written_ms);
+        to += sizeof written_ms;
+    }
+    if (element.bytes != 0) {
+        memcpy(to, element.data, element.bytes);
+    }
+    return to + element.bytes;
+}
+
 /* The frame at run[offset]. 0 = the bytes are no frame (they come from outside, or the run ends
  * here). */
 int cistern_frame_read(const struct cistern_frame_format *format, struct cistern_span run,
