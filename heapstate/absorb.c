@@ -68,7 +68,7 @@ static int frames_are_whole(const struct cistern_frame_format *format, struct ci
     while (cistern_frame_read(format, run, at, &frame)) {
         at += frame.bytes;
     }
-    return at == run.bytes && run.bytes != 0;
+    return at == run.bytes;
 }
 
 static const char *map_head_problem(

@@ -5,12 +5,14 @@
  * Invariant: an entry keeps its stamp when it moves, so cleaning changes nothing for increments.
  *            Segments that a snapshot owes are no victims. Runs are never moved.
  */
+#include "purge_private.h"
 #include "version_private.h"
 #include "cistern/clock.h"
 
 #define CLEAN_LIVE_64THS_MAX 63u     /* fuller victims than this gain nothing worth their copying */
 #define PACE_FACTOR_MAX 64u          /* bytes scanned per byte appended, at most */
 #define CONDEMNED_PER_CLEANING 1024u /* members dropped before a segment is cleaned */
+#define SWEEP_CHANGES_MAX 64u        /* maps and lists changed in one sweep */
 #define PACE_SEGMENTS 12u            /* pressure begins with fewer segments than these to be had */
 
 static int is_free_of_use(const struct segment *segment)
@@ -282,26 +284,45 @@ void cleaner_pace(struct heap *heap, uint64_t appended)
         CLEAN_LIVE_64THS_MAX);
 }
 
-void cleaner_sweep_expired(struct heap *heap, uint32_t count, int64_t now_ms)
+/* Primary slots of a bucket only: a chain's overflow moves forward as they empty. Returns how many
+ * objects were changed. */
+static uint32_t sweep_bucket(struct heap *heap, uint32_t number, int64_t now_ms)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        heap->sweep_bucket =
-            heap->sweep_bucket + 1 < heap->index.bucket_count ? heap->sweep_bucket + 1 : 0;
-        struct index_slot slot = {.bucket = &heap->index.buckets[heap->sweep_bucket]};
-        /* Primary slots only: a chain's overflow moves forward as they empty. */
-        while (slot.at < BUCKET_SLOTS && slot.bucket->handles[slot.at] != 0) {
-            const struct entry *entry =
-                segment_entry(&heap->segments, slot.bucket->handles[slot.at]);
-            struct entry_view view;
-            entry_parse_in(heap, entry, entry->flags, &view);
-            if (entry->state_id != MEMBER_STATE_ID &&
-                entry_expired(
-                    heap_state_of(heap, entry->state_id), entry->flags, view.written_ms, now_ms)) {
-                /* puts the chain's last slot here */
-                version_drop(heap, slot, entry_hash(entry), &view);
-            } else {
-                slot.at++;
+    uint32_t changed = 0;
+    struct index_slot slot = {.bucket = &heap->index.buckets[number]};
+    while (slot.at < BUCKET_SLOTS && slot.bucket->handles[slot.at] != 0 &&
+           changed < SWEEP_CHANGES_MAX) {
+        uint32_t handle = slot.bucket->handles[slot.at];
+        const struct entry *entry = segment_entry(&heap->segments, handle);
+        struct entry_view view;
+        entry_parse_in(heap, entry, entry->flags, &view);
+        if (entry->state_id != MEMBER_STATE_ID &&
+            entry_expired(
+                heap_state_of(heap, entry->state_id), entry->flags, view.written_ms, now_ms)) {
+            /* puts the chain's last slot here */
+            version_drop(heap, slot, entry_hash(entry), &view);
+        } else if (purge_entry(heap, handle)) {
+            changed++;
+            slot.at = 0;
+            if (number >= heap->index.bucket_count) {
+                break;
             }
+        } else {
+            slot.at++;
         }
     }
+    return changed;
+}
+
+uint32_t cleaner_sweep_expired(struct heap *heap, uint32_t count, int64_t now_ms)
+{
+    uint32_t changed = 0;
+    uint32_t done = 0;
+    while (done < count && changed < SWEEP_CHANGES_MAX) {
+        heap->sweep_bucket =
+            heap->sweep_bucket + 1 < heap->index.bucket_count ? heap->sweep_bucket + 1 : 0;
+        changed += sweep_bucket(heap, heap->sweep_bucket, now_ms);
+        done++;
+    }
+    return done;
 }

@@ -229,8 +229,7 @@ static uint32_t heap_step(
         more |= index_shrink(&heap->index, STEP_BUCKETS);
         if (buckets_left != 0) {
             uint32_t count = buckets_left < STEP_BUCKETS ? buckets_left : STEP_BUCKETS;
-            cleaner_sweep_expired(heap, count, cistern_wall_ms());
-            buckets_left -= count;
+            buckets_left -= cleaner_sweep_expired(heap, count, cistern_wall_ms());
             more = 1;
         }
         more |= cleaner_run(heap, STEP_BYTES, STEP_LIVE_64THS);

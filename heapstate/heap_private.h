@@ -88,6 +88,8 @@ struct heap {
     uint32_t empties_hint; /* a sealed segment or run may hold nothing live */
     uint32_t prune_wanted; /* confirmed_epoch rose while a snapshot was in flight */
     uint32_t ttl_state_count;
+    uint32_t list_walk_count;  /* cursors over a list that are open */
+    uint32_t sweep_credit;     /* batches since the last sweep */
     uint32_t sweep_bucket;     /* where the search for expired entries goes on */
     uint32_t has_merged_lists; /* there may be heads with LIST_MERGED */
     uint64_t object_id_last;   /* counter of the last object id given or restored */
@@ -187,8 +189,9 @@ void cleaner_pace(struct heap *heap, uint64_t appended);
 int cleaner_run(struct heap *heap, uint64_t bytes, uint32_t live_64ths);
 /* Frees sealed segments and runs that hold nothing live. */
 void cleaner_free_empties(struct heap *heap);
-/* Looks at `count` buckets for expired entries. */
-void cleaner_sweep_expired(struct heap *heap, uint32_t count, int64_t now_ms);
+/* Looks at up to `count` buckets for expired entries; returns at how many: fewer where much had to
+ * be changed. */
+uint32_t cleaner_sweep_expired(struct heap *heap, uint32_t count, int64_t now_ms);
 
 /* ---- value.c ---- */
 struct lookup { /* an address with its hash */

@@ -186,6 +186,7 @@ static uint32_t list_cursor_next(struct cistern_cursor *base, struct cistern_ent
 static void list_cursor_close(struct cistern_cursor *base)
 {
     struct list_cursor *cursor = (struct list_cursor *)base;
+    cursor->call.heap->list_walk_count--;
     owned_address_deinit(&cursor->owned);
     walk_release(heap_of(base->state->backend), cursor);
 }
@@ -207,6 +208,7 @@ uint32_t heap_list_open(struct cistern_state *state, const struct cistern_addres
         return status;
     }
     cursor->call = list_call_make(state, &cursor->owned.address);
+    cursor->call.heap->list_walk_count++;
     *ret_cursor = &cursor->walk.base;
     return CISTERN_OK;
 }

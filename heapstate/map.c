@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-static struct map_call map_call_make(struct cistern_state *base)
+struct map_call map_call_make(struct cistern_state *base)
 {
     struct heap_state *state = (struct heap_state *)base;
     struct map_call call = {

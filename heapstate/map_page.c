@@ -6,8 +6,7 @@
 /* ---- the head of a paged map ---- */
 
 /* Finds the head again after entries may have moved. It must be there. */
-static uint8_t *head_reload(
-    struct map_call *call, const struct lookup *lookup, struct map_head *head)
+uint8_t *map_head_reload(struct map_call *call, const struct lookup *lookup, struct map_head *head)
 {
     struct index_slot slot = {0};
     int found = lookup_find(call->heap, lookup, &slot);
@@ -19,11 +18,11 @@ static uint8_t *head_reload(
 }
 
 /* As above, and what it says may be changed: version_make_writable() was called in this item. */
-static void head_add(
+void map_head_add(
     struct map_call *call, const struct lookup *lookup, int64_t count, int64_t bytes, int64_t pages)
 {
     struct map_head head;
-    uint8_t *at = head_reload(call, lookup, &head);
+    uint8_t *at = map_head_reload(call, lookup, &head);
     head.count += (uint64_t)count;
     head.bytes += (uint64_t)bytes;
     head.page_count += (uint32_t)pages;
@@ -108,7 +107,7 @@ static uint32_t split_page(
         uint64_t kept = copy_items(call, &run, page, page + 1, 0, run.items);
         map_run_set_used(&run, entry_in(call->heap, run.slot), (uint32_t)kept);
     }
-    head_add(call, lookup, 0, 0, 1);
+    map_head_add(call, lookup, 0, 0, 1);
     return CISTERN_OK;
 }
 
@@ -116,7 +115,7 @@ static void split_if_full(struct map_call *call, const struct lookup *lookup)
 {
     for (uint32_t i = 0; i < SPLITS_PER_PUT; i++) {
         struct map_head head;
-        head_reload(call, lookup, &head);
+        map_head_reload(call, lookup, &head);
         if (head.bytes <= (uint64_t)head.page_count * MAP_PAGE_FILL_BYTES ||
             head.page_count >= MEMBER_SOLO_BIT - 1 ||
             map_head_make_writable(call, lookup) != CISTERN_OK ||
@@ -130,7 +129,7 @@ static void split_if_full(struct map_call *call, const struct lookup *lookup)
 void map_join_if_empty(struct map_call *call, const struct lookup *lookup)
 {
     struct map_head head;
-    head_reload(call, lookup, &head);
+    map_head_reload(call, lookup, &head);
     if (head.page_count == 1 ||
         head.bytes >= (uint64_t)head.page_count * (MAP_PAGE_FILL_BYTES / 4) ||
         map_head_make_writable(call, lookup) != CISTERN_OK) {
@@ -158,7 +157,7 @@ void map_join_if_empty(struct map_call *call, const struct lookup *lookup)
         entry_parse(entry, entry->flags, last.lookup.layout, &view);
         version_drop(call->heap, last.slot, last.lookup.hash, &view);
     }
-    head_add(call, lookup, 0, 0, -1);
+    map_head_add(call, lookup, 0, 0, -1);
 }
 
 /* ---- put ---- */
@@ -190,7 +189,7 @@ static uint32_t solo_store(struct map_call *call, const struct cistern_address *
 static uint32_t solo_serial(struct map_call *call, const struct lookup *lookup)
 {
     struct map_head head;
-    uint8_t *at = head_reload(call, lookup, &head);
+    uint8_t *at = map_head_reload(call, lookup, &head);
     struct run run;
     do {
         head.solo_next = (head.solo_next + 1) & ~MEMBER_SOLO_BIT;
@@ -226,13 +225,13 @@ uint32_t map_page_edit(struct map_call *call, const struct lookup *lookup, struc
         if (status != CISTERN_OK) {
             return status;
         }
-        head_add(call, lookup, 0, (int64_t)bytes - (int64_t)used, 0);
+        map_head_add(call, lookup, 0, (int64_t)bytes - (int64_t)used, 0);
     } else {
-        head_add(call, lookup, 0, (int64_t)run->used - (int64_t)used, 0);
+        map_head_add(call, lookup, 0, (int64_t)run->used - (int64_t)used, 0);
     }
     int64_t count = (edit->item != NULL) - (edit->old_offset != NOT_THERE) - (int64_t)edit->dropped;
     if (count != 0) {
-        head_add(call, lookup, count, 0, 0);
+        map_head_add(call, lookup, count, 0, 0);
     }
     return CISTERN_OK;
 }

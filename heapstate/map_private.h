@@ -162,6 +162,11 @@ CISTERN_MUST_USE uint32_t map_run_rewrite(struct map_call *call, struct run *run
 int map_run_edit(struct map_call *call, struct run *run, const struct map_edit *edit);
 
 /* ---- map_page.c ---- */
+/* Finds the head again after entries may have moved. It must be there. Returns its value. */
+uint8_t *map_head_reload(struct map_call *call, const struct lookup *lookup, struct map_head *head);
+/* Changes the head's sums where it stands: map_head_make_writable() came before. */
+void map_head_add(struct map_call *call, const struct lookup *lookup, int64_t count, int64_t bytes,
+    int64_t pages);
 void map_find_in_pages(struct map_call *call, const struct map_head *head,
     struct cistern_span user_key, struct map_found *found);
 CISTERN_MUST_USE uint32_t map_head_make_writable(
@@ -174,6 +179,8 @@ CISTERN_MUST_USE uint32_t map_store_paged(struct map_call *call, const struct lo
 /* The items of a head that gets too long, and the one that comes, move to page 0. */
 CISTERN_MUST_USE uint32_t map_become_paged(struct map_call *call, struct run *run,
     struct map_edit *edit, struct item *item, struct cistern_span value);
+/* As the calls of the host have it. */
+struct map_call map_call_make(struct cistern_state *base);
 /* Joins the last page to its buddy while pages are a quarter full. */
 void map_join_if_empty(struct map_call *call, const struct lookup *lookup);
 

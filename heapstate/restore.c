@@ -9,6 +9,7 @@
  * the TTL since.
  */
 #include "absorb_private.h"
+#include "purge_private.h"
 #include "version_private.h"
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
@@ -266,6 +267,9 @@ uint32_t heap_restore(struct cistern_backend *backend, const struct cistern_sour
     uint32_t status = restore_files(restore, error);
     if (status == CISTERN_OK && restore->absorb.has_objects) {
         status = reach_settle(heap, error);
+    }
+    if (status == CISTERN_OK && heap->ttl_state_count != 0) {
+        purge_all(heap); /* the host may come with another time to live, or with none */
     }
     cistern_release(restore);
     return status;

@@ -11,7 +11,10 @@
 
 #include "lookup_private.h"
 #include "member_private.h"
+#include "cistern/clock.h"
 
+#define BATCHES_PER_SWEEP 16u
+#define BUCKETS_PER_SWEEP 4u    /* looked at for what is expired */
 #define CONDEMNED_PER_BATCH 64u /* members dropped after a batch: some 10 us */
 
 struct version {
@@ -60,11 +63,16 @@ static inline struct cistern_span version_value(
     return view.value;
 }
 
-/* The cleaner's turn comes after a batch: one check of the pace for all of it. */
+/* What comes after a batch that changed something: parts of cleared objects, expired entries, and
+ * the cleaner, with one check of the pace for all of it. */
 static inline void version_end_batch(struct heap *heap)
 {
     if (heap->condemned.count != 0) {
         (void)condemned_step(heap, CONDEMNED_PER_BATCH);
+    }
+    if (heap->ttl_state_count != 0 && ++heap->sweep_credit >= BATCHES_PER_SWEEP) {
+        heap->sweep_credit = 0;
+        (void)cleaner_sweep_expired(heap, BUCKETS_PER_SWEEP, cistern_wall_ms());
     }
     if (heap->cleaner.appended >= heap->segments.segment_bytes / 64) {
         uint64_t appended = heap->cleaner.appended;
