@@ -305,6 +305,17 @@ static uint32_t absorb_canonical(struct absorb *absorb, struct heap_state *state
         entry->has_written ? entry->written_ms : absorb->now_ms);
 }
 
+void absorb_prefetch(const struct absorb *absorb, const struct heap_state *state,
+    const struct cistern_seg_entry *entry)
+{
+    if (state != NULL && entry->user_key.data == NULL && entry->key.data != NULL) {
+        struct cistern_address address = {.key = entry->key, .name_space = entry->name_space};
+        __builtin_prefetch(
+            index_bucket(&absorb->heap->index, lookup_hash(absorb->heap, state->base.id, &address)),
+            1);
+    }
+}
+
 uint32_t absorb_entry(
     struct absorb *absorb, struct heap_state *state, const struct cistern_seg_entry *entry)
 {

@@ -20,6 +20,9 @@ struct absorb {
 /* What is wrong with an entry from a file, given the sizes its state allows; NULL = nothing. */
 const char *absorb_problem(const struct absorb *absorb, const struct heap_state *state,
     const struct cistern_seg_entry *entry);
+/* Asks for the index line of an entry, which need not have been checked. */
+void absorb_prefetch(const struct absorb *absorb, const struct heap_state *state,
+    const struct cistern_seg_entry *entry);
 /* Puts it in place of what older files brought. The entry was checked. LIMIT. */
 CISTERN_MUST_USE uint32_t absorb_entry(
     struct absorb *absorb, struct heap_state *state, const struct cistern_seg_entry *entry);

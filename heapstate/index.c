@@ -235,6 +235,27 @@ void index_grow(struct index *index)
     }
 }
 
+void index_presize(struct index *index, uint64_t entries)
+{
+    if (index->entry_count != 0) {
+        return;
+    }
+    uint64_t wanted = entries / INDEX_GROW_PER_BUCKET + 1;
+    wanted = wanted < INDEX_BUCKETS_MAX ? wanted : INDEX_BUCKETS_MAX;
+    uint64_t reserve = cistern_region_reserve_bytes(index->region);
+    uint64_t committed = cistern_region_committed_bytes(index->region);
+    while (committed < wanted * sizeof(struct bucket) && committed < reserve &&
+           cistern_region_commit(index->region, committed, index->granule_bytes) == CISTERN_OK) {
+        committed += index->granule_bytes;
+    }
+    uint64_t room = committed / sizeof(struct bucket);
+    wanted = wanted < room ? wanted : room;
+    if (wanted > index->bucket_count) { /* all are empty: nothing moves */
+        index->bucket_count = (uint32_t)wanted;
+        index->mask = (1u << (31 - __builtin_clz(index->bucket_count))) - 1;
+    }
+}
+
 /* Moves the chain of the last bucket behind that of the bucket it was split from. 0 = no
  * overflow bucket to be had. */
 static int merge_last_bucket(struct index *index)

@@ -68,6 +68,8 @@ void index_insert(struct index *index, struct index_slot place, uint64_t hash, u
 void index_remove(struct index *index, uint64_t hash, struct index_slot slot);
 /* Splits one bucket when the load calls for it and memory is there. */
 void index_grow(struct index *index);
+/* Of an empty index: buckets for so many entries, as far as memory is there. */
+void index_presize(struct index *index, uint64_t entries);
 /* Merges at most `count` buckets while the load is below 0.35; gives granules back. 0 = nothing
  * left to do. */
 int index_shrink(struct index *index, uint32_t count);

@@ -16,6 +16,8 @@
 #include "cistern/error.h"
 #include "cistern/seg.h"
 
+#define RESTORE_GROUP 32u /* entries whose index lines are on their way at once */
+
 struct restore {
     struct absorb absorb;
     const struct cistern_source *source;
@@ -175,27 +177,63 @@ static uint32_t apply_entry(
                : status;
 }
 
+/* The file's entries in the backend's range, roughly: whole blocks. */
+static uint64_t entries_to_come(struct restore *restore, struct cistern_error *error)
+{
+    const struct cistern_key_group_range *range = &restore->absorb.heap->base.options.range;
+    struct cistern_seg_info info;
+    cistern_seg_reader_info(restore->reader, &info);
+    uint64_t entries = 0;
+    for (uint32_t i = 0; i < info.block_count; i++) {
+        struct cistern_seg_block_info block;
+        if (cistern_seg_reader_block(restore->reader, i, &block, error) == CISTERN_OK &&
+            block.range.first <= range->last && block.range.last >= range->first) {
+            entries += block.entry_count;
+        }
+    }
+    return entries;
+}
+
+static uint32_t apply_group(struct restore *restore, const struct cistern_seg_entry *entries,
+    uint32_t count, struct cistern_error *error)
+{
+    struct heap *heap = restore->absorb.heap;
+    uint32_t status = CISTERN_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        absorb_prefetch(&restore->absorb,
+            entries[i].state_id <= CISTERN_STATE_COUNT_MAX ? restore->states[entries[i].state_id]
+                                                           : NULL,
+            &entries[i]);
+    }
+    for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
+        status = apply_entry(restore, &entries[i], error);
+        if (status == CISTERN_LIMIT) {
+            status = heap->base.ops->explain(&heap->base, error);
+            status = status == CISTERN_OK ? apply_entry(restore, &entries[i], error) : status;
+        }
+    }
+    version_end_batch(heap);
+    return status;
+}
+
 static uint32_t apply_file(struct restore *restore, struct cistern_error *error)
 {
     struct heap *heap = restore->absorb.heap;
     cistern_seg_reader_rewind(restore->reader, heap->base.options.range);
+    index_presize(&heap->index, entries_to_come(restore, error));
     heap->epoch++;
     for (;;) {
-        struct cistern_seg_entry entry;
-        uint32_t end = 0;
-        uint32_t status = cistern_seg_reader_next(restore->reader, &entry, &end, error);
-        if (status != CISTERN_OK || end) {
+        struct cistern_seg_entry entries[RESTORE_GROUP];
+        uint32_t count = 0;
+        uint32_t status =
+            cistern_seg_reader_next_many(restore->reader, entries, RESTORE_GROUP, &count, error);
+        if (status != CISTERN_OK || count == 0) {
             return status;
         }
-        status = apply_entry(restore, &entry, error);
-        if (status == CISTERN_LIMIT) {
-            status = heap->base.ops->explain(&heap->base, error);
-            status = status == CISTERN_OK ? apply_entry(restore, &entry, error) : status;
-        }
+        status = apply_group(restore, entries, count, error);
         if (status != CISTERN_OK) {
             return status;
         }
-        version_end_batch(heap);
     }
 }
 

@@ -201,30 +201,44 @@ void cistern_seg_reader_rewind(
     reader->cursor = (struct seg_cursor){.range = range};
 }
 
-uint32_t cistern_seg_reader_next(struct cistern_seg_reader *reader,
-    struct cistern_seg_entry *ret_entry, uint32_t *ret_end, struct cistern_error *error)
+uint32_t cistern_seg_reader_next_many(struct cistern_seg_reader *reader,
+    struct cistern_seg_entry *ret_entries, uint32_t capacity, uint32_t *ret_count,
+    struct cistern_error *error)
 {
     struct seg_cursor *cursor = &reader->cursor;
-    struct cistern_seg_entry entry;
-    for (;;) { /* ends: each round uses up an entry or a block */
+    uint32_t count = 0;
+    *ret_count = 0;
+    while (count == 0) { /* ends: each round uses up entries or a block */
         if (!cursor->is_loaded || cursor->entries_left == 0) {
             uint32_t end;
             uint32_t status = next_load(reader, &end, error);
             if (status != CISTERN_OK || end) {
-                *ret_end = status == CISTERN_OK;
                 return status;
             }
         }
-        uint32_t status = entry_next(reader, &entry, error);
-        if (status != CISTERN_OK) {
-            return status;
-        }
-        if (entry.key_group >= cursor->range.first && entry.key_group <= cursor->range.last) {
-            *ret_entry = entry;
-            *ret_end = 0;
-            return CISTERN_OK;
+        while (count < capacity && cursor->entries_left != 0) {
+            struct cistern_seg_entry *entry = &ret_entries[count];
+            uint32_t status = entry_next(reader, entry, error);
+            if (status != CISTERN_OK) {
+                return status;
+            }
+            count +=
+                entry->key_group >= cursor->range.first && entry->key_group <= cursor->range.last;
         }
     }
+    *ret_count = count;
+    return CISTERN_OK;
+}
+
+uint32_t cistern_seg_reader_next(struct cistern_seg_reader *reader,
+    struct cistern_seg_entry *ret_entry, uint32_t *ret_end, struct cistern_error *error)
+{
+    uint32_t count;
+    uint32_t status = cistern_seg_reader_next_many(reader, ret_entry, 1, &count, error);
+    if (status == CISTERN_OK) {
+        *ret_end = count == 0;
+    }
+    return status;
 }
 
 /* ---- verify ---- */

@@ -121,6 +121,11 @@ void cistern_seg_reader_rewind(
     struct cistern_seg_reader *reader, struct cistern_key_group_range range);
 CISTERN_MUST_USE uint32_t cistern_seg_reader_next(struct cistern_seg_reader *reader,
     struct cistern_seg_entry *ret_entry, uint32_t *ret_end, struct cistern_error *error);
+/* Up to `capacity` of them, all from one block; *ret_count 0 = no more. After an error none
+ * counts. */
+CISTERN_MUST_USE uint32_t cistern_seg_reader_next_many(struct cistern_seg_reader *reader,
+    struct cistern_seg_entry *ret_entries, uint32_t capacity, uint32_t *ret_count,
+    struct cistern_error *error);
 /* Reads every byte of the file and checks each against header, hash or zero. */
 CISTERN_MUST_USE uint32_t cistern_seg_reader_verify(
     struct cistern_seg_reader *reader, struct cistern_error *error);
