@@ -264,7 +264,7 @@ static void prefetch_pages(const struct map_call *call, const struct lookup *loo
         map_head_parse(version_value(&lookups[i], entry_in(heap, slot)), &head);
         if (head.flags & MAP_PAGED) {
             struct member member;
-            uint32_t hash = map_user_key_hash(heap, user_keys[i]);
+            uint32_t hash = map_user_key_hash(head.seed, user_keys[i]);
             member_address(head.id, map_page_of(hash, head.page_count), &member);
             hashes[pages] = lookup_hash(heap, MEMBER_STATE_ID, &member.address);
             __builtin_prefetch(index_bucket(&heap->index, hashes[pages++]));

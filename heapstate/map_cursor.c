@@ -184,7 +184,8 @@ static uint32_t remember(
 static uint32_t sort_page(struct map_cursor *cursor, const struct page_walk *page,
     uint32_t *ret_count, struct cistern_error *error)
 {
-    const struct heap *heap = heap_of(cursor->walk.base.state->backend);
+    uint32_t seed =
+        (page->head.flags & MAP_PAGED) ? page->head.seed : map_seed_make(&cursor->lookup);
     if (page->count > cursor->sorted_capacity) {
         struct sorted *sorted =
             cistern_reallocate(cursor->sorted, (uint64_t)page->count * sizeof *sorted);
@@ -199,7 +200,7 @@ static uint32_t sort_page(struct map_cursor *cursor, const struct page_walk *pag
     struct item item;
     for (uint64_t at = 0; at < page->run.used; at += item.bytes) {
         item_parse(&page->run.format, page->run.items + at, &item);
-        uint32_t position = reverse_bits(map_user_key_hash(heap, item.user_key));
+        uint32_t position = reverse_bits(map_user_key_hash(seed, item.user_key));
         int was_returned = position < cursor->position ||
                            (position == cursor->position && cursor->last.data != NULL &&
                                compare_user_keys(item.user_key, cursor->last) <= 0);

@@ -44,14 +44,14 @@ uint32_t map_head_make_writable(struct map_call *call, const struct lookup *look
 
 /* Of the items of `run`, those of page `page` among page_count, or the others, are written to `to`.
  * Returns their bytes. */
-static uint64_t copy_items(const struct map_call *call, const struct run *run, uint32_t page,
-    uint32_t page_count, int wanted, uint8_t *to)
+static uint64_t copy_items(uint32_t seed, const struct run *run, uint32_t page, uint32_t page_count,
+    int wanted, uint8_t *to)
 {
     uint64_t bytes = 0;
     struct item item;
     for (uint64_t at = 0; at < run->used; at += item.bytes) {
         item_parse(&run->format, run->items + at, &item);
-        uint32_t hash = map_user_key_hash(call->heap, item.user_key);
+        uint32_t hash = map_user_key_hash(seed, item.user_key);
         if ((map_page_of(hash, page_count) == page) == wanted) {
             if (to != NULL) {
                 memmove(to + bytes, run->items + at, item.bytes);
@@ -63,22 +63,23 @@ static uint64_t copy_items(const struct map_call *call, const struct run *run, u
 }
 
 /* A page that holds part of another's items, in the other's format; not reached yet. */
-static uint32_t split_off(struct map_call *call, const struct cistern_address *owner, uint64_t id,
-    uint32_t page, struct run *from, uint64_t bytes)
+static uint32_t split_off(struct map_call *call, const struct cistern_address *owner,
+    const struct map_head *head, struct run *from, uint64_t bytes)
 {
     struct run made;
-    map_load_page(call->heap, call->state, id, page, &made);
+    uint32_t page = head->page_count;
+    map_load_page(call->heap, call->state, head->id, page, &made);
     uint64_t room = map_capacity_for(bytes, UINT32_MAX);
     struct version version;
     uint32_t status = map_run_begin(call, &made, member_prefix_bytes(owner) + room, &version);
     if (status != CISTERN_OK) {
         return status;
     }
-    map_load_page(call->heap, call->state, id, map_buddy_of(page), from);
+    map_load_page(call->heap, call->state, head->id, map_buddy_of(page), from);
     uint8_t *items = member_write_prefix(
         version.value, call->state->base.id, from->format.stamped ? MEMBER_STAMPED : 0, owner);
     member_set_used(version.value, (uint32_t)bytes);
-    copy_items(call, from, page, page + 1, 1, items);
+    copy_items(head->seed, from, page, page + 1, 1, items);
     version_publish(&version);
     return CISTERN_OK;
 }
@@ -92,19 +93,19 @@ static uint32_t split_page(
     map_load_page(call->heap, call->state, head->id, map_buddy_of(page), &run);
     struct entry *entry;
     uint32_t status = CISTERN_OK;
-    uint64_t bytes = copy_items(call, &run, page, page + 1, 1, NULL);
+    uint64_t bytes = copy_items(head->seed, &run, page, page + 1, 1, NULL);
     if (bytes != 0) {
         status = version_make_writable(call->heap, &run.lookup, &run.slot, &entry);
     }
     if (status == CISTERN_OK) {
-        status = split_off(call, lookup->address, head->id, page, &run, bytes);
+        status = split_off(call, lookup->address, head, &run, bytes);
     }
     if (status != CISTERN_OK) {
         return status;
     }
     if (bytes != 0) {
         map_load_page(call->heap, call->state, head->id, map_buddy_of(page), &run);
-        uint64_t kept = copy_items(call, &run, page, page + 1, 0, run.items);
+        uint64_t kept = copy_items(head->seed, &run, page, page + 1, 0, run.items);
         map_run_set_used(&run, entry_in(call->heap, run.slot), (uint32_t)kept);
     }
     map_head_add(call, lookup, 0, 0, 1);
@@ -202,7 +203,7 @@ static uint32_t solo_serial(struct map_call *call, const struct lookup *lookup)
 void map_find_in_pages(struct map_call *call, const struct map_head *head,
     struct cistern_span user_key, struct map_found *found)
 {
-    uint32_t hash = map_user_key_hash(call->heap, user_key);
+    uint32_t hash = map_user_key_hash(head->seed, user_key);
     map_load_page(
         call->heap, call->state, head->id, map_page_of(hash, head->page_count), &found->run);
     found->offset = NOT_THERE;
@@ -289,6 +290,7 @@ static uint32_t publish_paged_head(
     memset(version.value, 0, MAP_PAGED_HEAD_BYTES);
     version.value[0] = MAP_PAGED;
     memcpy(version.value + 8, &head->id, sizeof head->id);
+    memcpy(version.value + 36, &head->seed, sizeof head->seed);
     map_head_write(version.value, head);
     version_publish(&version);
     return CISTERN_OK;
@@ -303,6 +305,7 @@ uint32_t map_become_paged(struct map_call *call, struct run *run, struct map_edi
     uint64_t bytes = map_edit_measure(call, run, edit);
     struct map_head head = {
         .page_count = 1,
+        .seed = map_seed_make(lookup),
         .id = member_id_new(call->heap, lookup->address->key_group),
         .count = count_before - edit->dropped + (edit->old_offset == NOT_THERE),
         .bytes = bytes,

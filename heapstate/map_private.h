@@ -4,9 +4,12 @@
  * A map of up to MAP_INLINE_BYTES_MAX bytes of items is the value of its head:
  *   u8 flags, u16 used, items, slack
  * A larger one has pages, which are members (member_private.h) 0 .. page_count - 1:
- *   u8 flags, u8[3] 0, u32 page_count, u64 object id, u64 count, u64 bytes, u32 solo_next
+ *   u8 flags, u8[3] 0, u32 page_count, u64 object id, u64 count, u64 bytes, u32 solo_next,
+ *   u32 seed
  * A user key's page follows from its hash by linear hashing, so a page is split or joined at a time
- * and a map grows without a stall. Bytes are those of the items in pages.
+ * and a map grows without a stall. The hash has a seed of the map's own, made of the secret one of
+ * the process that gave the map its pages: whoever chooses user keys cannot know it, and a restored
+ * page is where its user keys are looked for. Bytes are those of the items in pages.
  * Threads: owner only; a snapshot's reader parses what it has claimed.
  */
 #ifndef CISTERN_HEAPSTATE_MAP_PRIVATE_H
@@ -18,7 +21,7 @@
 
 #define MAP_INLINE_BYTES_MAX 512u
 #define MAP_HEAD_BYTES 3u
-#define MAP_PAGED_HEAD_BYTES 36u
+#define MAP_PAGED_HEAD_BYTES 40u
 #define MAP_PAGE_FILL_BYTES 384u /* items per page on average: above, a page is split */
 
 enum map_flag { MAP_PAGED = 1, MAP_STAMPED = 2 };
@@ -30,6 +33,7 @@ struct map_head {
     uint8_t *items;
     uint32_t page_count; /* paged */
     uint32_t solo_next;
+    uint32_t seed;
     uint64_t id;
     uint64_t count;
     uint64_t bytes;
@@ -45,6 +49,7 @@ static inline void map_head_parse(struct cistern_span value, struct map_head *he
         memcpy(&head->count, at + 16, 8);
         memcpy(&head->bytes, at + 24, 8);
         memcpy(&head->solo_next, at + 32, 4);
+        memcpy(&head->seed, at + 36, 4);
         return;
     }
     uint16_t used;
@@ -54,7 +59,7 @@ static inline void map_head_parse(struct cistern_span value, struct map_head *he
     head->capacity = (uint32_t)(value.bytes - MAP_HEAD_BYTES);
 }
 
-/* Of a paged map, all but flags and id, which never change. */
+/* Of a paged map, all but flags, id and seed, which never change. */
 static inline void map_head_write(uint8_t *at, const struct map_head *head)
 {
     memcpy(at + 4, &head->page_count, 4);
@@ -69,9 +74,15 @@ static inline void map_set_used(uint8_t *at, uint32_t used)
     memcpy(at + 1, &word, sizeof word);
 }
 
-static inline uint32_t map_user_key_hash(const struct heap *heap, struct cistern_span user_key)
+/* Of a map that has no pages yet: cursors over it go by it, and it keeps it when it gets pages. */
+static inline uint32_t map_seed_make(const struct lookup *lookup)
 {
-    return (uint32_t)cistern_hash64_seeded(user_key.data, user_key.bytes, ~heap->hash_seed);
+    return (uint32_t)(lookup->hash >> 24);
+}
+
+static inline uint32_t map_user_key_hash(uint32_t seed, struct cistern_span user_key)
+{
+    return (uint32_t)cistern_hash64_seeded(user_key.data, user_key.bytes, seed);
 }
 
 /* The page of a hash among page_count > 0. */

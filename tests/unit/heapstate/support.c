@@ -12,12 +12,13 @@ void rig_open(struct rig *rig, uint64_t limit, struct cistern_key_group_range ra
         .allocator = CISTERN_ALLOCATOR_OWN,
         .accounting = CISTERN_ACCOUNTING_GUEST,
     };
+    static uint64_t opened;
     assert_ok(cistern_pool_create(&options, &rig->pool, &rig->error), rig->error);
     struct cistern_slot_options slot = {.limit_bytes = limit};
     assert_ok(cistern_slot_open(rig->pool, &slot, &rig->slot, &rig->error), rig->error);
     struct cistern_heap_options heap = {
         .backend = {.max_parallelism = TEST_MAX_PARALLELISM, .range = range, .operator_id = "test"},
-        .hash_seed = 42,
+        .hash_seed = 42 + ++opened, /* as in processes of their own */
     };
     assert_ok(cistern_heap_open(rig->slot, &heap, &rig->backend, &rig->error), rig->error);
 }
