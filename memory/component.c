@@ -168,10 +168,10 @@ void cistern_component_close(struct cistern_component *component)
     }
     cistern_component_quiesce(component);
     pages_component_close(component);
-    detach(component);
     cistern_component_report(component, 0);
     stash_return(component);
     assert(atomic_load(&component->used) == 0);
+    detach(component); /* last: whoever finds the slot without components may close it */
     cistern_release(component);
 }
 
