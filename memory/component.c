@@ -115,11 +115,17 @@ static uint64_t load(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
+/* What no stash may be used in, nor kept: the slot repays first. */
+static int is_above_limit(const struct cistern_slot *slot)
+{
+    return load(&slot->quota.used) > load(&slot->quota.limit);
+}
+
 /* Both by the one caller of an exclusive component: a load and a store. */
 static int stash_take(struct cistern_component *component, uint64_t bytes)
 {
     uint64_t stash = load(&component->stash);
-    if (bytes > stash) {
+    if (bytes > stash || is_above_limit(component->slot)) {
         return 0;
     }
     atomic_store_explicit(&component->stash, stash - bytes, memory_order_relaxed);
@@ -131,7 +137,7 @@ static int stash_put(struct cistern_component *component, uint64_t bytes)
     uint64_t stash = load(&component->stash) + bytes;
     uint64_t limit = load(&component->slot->quota.limit);
     if (bytes > COMPONENT_STASH_BYTES || stash > COMPONENT_STASH_BYTES ||
-        stash > limit / COMPONENT_STASH_PART || load(&component->slot->quota.used) > limit) {
+        stash > limit / COMPONENT_STASH_PART || is_above_limit(component->slot)) {
         return 0;
     }
     atomic_store_explicit(&component->stash, stash, memory_order_relaxed);

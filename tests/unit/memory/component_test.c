@@ -122,6 +122,30 @@ static void a_small_slot_has_a_small_stash(void **state)
     fixture_close(&f);
 }
 
+/* What passes the limit is repaid before anything voluntary succeeds: out of the stash, too. */
+static void a_stash_repays_debt_first(void **state)
+{
+    (void)state;
+    struct pool_fixture f;
+    fixture_open(&f, 320 * FIXTURE_MIB, 65 * FIXTURE_MIB, FIXTURE_MIB); /* 64 MiB to charge */
+    struct cistern_component *mine = open_component(f.slot, "mine", 1);
+    assert_int_equal(cistern_component_charge(mine, 32 * KIB), CISTERN_OK);
+    cistern_component_uncharge(mine, 32 * KIB);
+    assert_int_equal(cistern_slot_used_bytes(f.slot), 32 * KIB);
+    cistern_component_charge_forced(f.component, 64 * FIXTURE_MIB + 1);
+    assert_int_equal(cistern_component_charge(mine, 4 * KIB), CISTERN_LIMIT);
+    assert_int_equal(cistern_slot_used_bytes(f.slot), 64 * FIXTURE_MIB + 1);
+    cistern_component_uncharge(f.component, 8 * KIB);
+    assert_int_equal(cistern_component_charge(mine, 4 * KIB), CISTERN_OK);
+    /* in debt, what is given back goes to the slot */
+    cistern_component_charge_forced(f.component, 8 * KIB);
+    cistern_component_uncharge(mine, 4 * KIB);
+    assert_int_equal(cistern_slot_used_bytes(f.slot), 64 * FIXTURE_MIB + 1);
+    cistern_component_uncharge(f.component, 64 * FIXTURE_MIB + 1);
+    cistern_component_close(mine);
+    fixture_close(&f);
+}
+
 /* ---------------------------------------------------------------- close */
 
 struct closer {
@@ -210,6 +234,7 @@ int main(void)
         cmocka_unit_test(the_lines_add_up_with_a_stash_among_them),
         cmocka_unit_test(only_an_exclusive_component_keeps_a_stash),
         cmocka_unit_test(a_small_slot_has_a_small_stash),
+        cmocka_unit_test(a_stash_repays_debt_first),
         cmocka_unit_test(a_slot_that_closes_is_empty),
         cmocka_unit_test(what_cannot_close_names_its_holders),
     };
