@@ -3,6 +3,8 @@
 #include "cistern/alloc.h"
 #include "cistern/clock.h"
 #include "cistern/error.h"
+#include "cistern/log.h"
+#include "cistern/size.h"
 #include "page_store_private.h"
 #include "pool_private.h"
 
@@ -167,6 +169,21 @@ void cistern_component_quiesce(struct cistern_component *component)
     }
 }
 
+/* What its owner never gave back: said, and taken off the account, so that nobody inherits it. */
+static void leak_settle(struct cistern_component *component)
+{
+    uint64_t leaked = load(&component->used);
+    if (leaked > 0) {
+        char size[16];
+        cistern_log(CISTERN_LOG_ERROR,
+            "%s: component %s closes with %s (%llu bytes) charged that nobody gave back",
+            component->slot->name, component->name, cistern_size_format(size, leaked),
+            (unsigned long long)leaked);
+        assert(!"a component closes with bytes that nobody gave back");
+        cistern_component_uncharge(component, leaked);
+    }
+}
+
 void cistern_component_close(struct cistern_component *component)
 {
     if (component == NULL) {
@@ -175,8 +192,8 @@ void cistern_component_close(struct cistern_component *component)
     cistern_component_quiesce(component);
     pages_component_close(component);
     cistern_component_report(component, 0);
+    leak_settle(component);
     stash_return(component);
-    assert(atomic_load(&component->used) == 0);
     detach(component); /* last: whoever finds the slot without components may close it */
     cistern_release(component);
 }

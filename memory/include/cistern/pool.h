@@ -152,7 +152,9 @@ CISTERN_MUST_USE uint32_t cistern_component_open_sized(struct cistern_slot *slot
 /* Returns when no reclaim callback of this component is running, and none begins again: what the
  * callback stands on may be taken down while bytes are still held. NULL is fine. */
 void cistern_component_quiesce(struct cistern_component *component);
-/* Asserts that the component holds nothing but what it reported; reports 0. NULL is fine. */
+/* Reports 0. Pages that it still has are released, with a warning in the host's log (pages.h). Other
+ * bytes that nobody gave back are the caller's bug: an error in the host's log names slot, component
+ * and bytes, builds with assertions stop there, others take them off the account. NULL is fine. */
 void cistern_component_close(struct cistern_component *component);
 struct cistern_slot *cistern_component_slot(struct cistern_component *component);
 

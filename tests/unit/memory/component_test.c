@@ -1,12 +1,15 @@
-/* component_test.c -- the life of a line of the account: its stash, its close. */
+/* component_test.c -- the life of a line of the account: its stash, its close, what it leaks. */
 #include "pool_fixture.h"
 
 #include "cistern/pages.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define KIB UINT64_C(1024)
 #define STASH_MOST (64 * KIB) /* pool.h, is_exclusive */
@@ -200,6 +203,67 @@ static void a_slot_that_closes_is_empty(void **state)
     fixture_close(&f);
 }
 
+/* ---------------------------------------------------------------- leaks */
+
+static void log_to_pipe(void *arg, uint32_t level, const char *text)
+{
+    if (level >= CISTERN_LOG_WARNING) {
+        ssize_t written = write(*(int *)arg, text, strlen(text));
+        (void)written;
+    }
+}
+
+/* In the child: 0 when the account is whole again after the leak. */
+static int leak_and_close(int *pipe_end)
+{
+    struct cistern_host host = {.arg = pipe_end, .log = log_to_pipe};
+    struct cistern_pool_options options = {
+        .budget_bytes = 64 * FIXTURE_MIB, .slot_count_max = 2, .host = &host};
+    struct cistern_component_options named = {
+        .name = "forgetful", .reclaim_class = CISTERN_RECLAIM_NEVER, .is_exclusive = 1};
+    struct cistern_pool *pool;
+    struct cistern_slot *slot;
+    struct cistern_component *component;
+    if (cistern_pool_create(&options, &pool, NULL) != CISTERN_OK ||
+        cistern_slot_open(pool, NULL, &slot, NULL) != CISTERN_OK ||
+        cistern_component_open(slot, &named, &component, NULL) != CISTERN_OK ||
+        cistern_component_charge(component, 3 * FIXTURE_MIB) != CISTERN_OK) {
+        return 1;
+    }
+    cistern_component_report(component, 1000); /* reports end by themselves: no leak */
+    cistern_component_close(component);        /* aborts where assertions are on */
+    return cistern_slot_used_bytes(slot) != 0 || cistern_slot_close(slot, NULL) != CISTERN_OK ||
+           cistern_pool_destroy(pool, NULL) != CISTERN_OK;
+}
+
+static void what_leaks_is_reported_with_its_owner(void **state)
+{
+    (void)state;
+    int ends[2];
+    int result;
+    char text[512] = "";
+    assert_int_equal(pipe(ends), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        close(STDERR_FILENO); /* the assertion's own words */
+        _exit(leak_and_close(&ends[1]));
+    }
+    assert_int_equal(close(ends[1]), 0);
+    assert_int_equal(waitpid(child, &result, 0), child);
+    ssize_t bytes = read(ends[0], text, sizeof text - 1);
+    assert_int_equal(close(ends[0]), 0);
+#ifdef NDEBUG
+    assert_true(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+#else
+    assert_true(WIFSIGNALED(result) && WTERMSIG(result) == SIGABRT);
+#endif
+    assert_true(bytes > 0);
+    assert_non_null(strstr(text, "slot 1"));
+    assert_non_null(strstr(text, "forgetful"));
+    assert_non_null(strstr(text, "3.0 MiB"));
+}
 
 /* What cannot close names every holder with its bytes, the largest first. */
 static void what_cannot_close_names_its_holders(void **state)
@@ -236,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_small_slot_has_a_small_stash),
         cmocka_unit_test(a_stash_repays_debt_first),
         cmocka_unit_test(a_slot_that_closes_is_empty),
+        cmocka_unit_test(what_leaks_is_reported_with_its_owner),
         cmocka_unit_test(what_cannot_close_names_its_holders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
