@@ -15,27 +15,38 @@
 struct description {
     char *text;
     uint64_t capacity;
-    uint64_t bytes;   /* of the whole text */
-    uint64_t written; /* of it, in `text` */
+    uint64_t bytes;        /* of the whole text, without the line that is not ended yet */
+    uint64_t written;      /* of it, in `text` */
+    char line[LINE_BYTES]; /* the line that is not ended yet */
+    uint32_t line_bytes;
 };
 
-static void add_line(struct description *description, const char *format, ...)
+static void add(struct description *description, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-static void add_line(struct description *description, const char *format, ...)
+static void add(struct description *description, const char *format, ...)
 {
-    char line[LINE_BYTES];
     va_list arguments;
     va_start(arguments, format);
-    int bytes = vsnprintf(line, sizeof line, format, arguments);
+    int bytes = vsnprintf(description->line + description->line_bytes,
+        LINE_BYTES - description->line_bytes, format, arguments);
     va_end(arguments);
-    assert(bytes > 0 && bytes < LINE_BYTES);
+    assert(bytes >= 0 && (uint32_t)bytes < LINE_BYTES - description->line_bytes);
+    description->line_bytes += (uint32_t)bytes;
+}
+
+/* Into the text when all before it are there and it fits with the NUL. */
+static void end_line(struct description *description)
+{
+    add(description, "\n");
     if (description->written == description->bytes &&
-        description->bytes + (uint64_t)bytes < description->capacity) {
-        memcpy(description->text + description->bytes, line, (size_t)bytes + 1);
-        description->written += (uint64_t)bytes;
+        description->bytes + description->line_bytes < description->capacity) {
+        memcpy(description->text + description->bytes, description->line,
+            description->line_bytes + UINT64_C(1));
+        description->written += description->line_bytes;
     }
-    description->bytes += (uint64_t)bytes;
+    description->bytes += description->line_bytes;
+    description->line_bytes = 0;
 }
 
 static void bar_draw(char bar[BAR_CELLS + 1], uint64_t bytes, uint64_t whole)
@@ -53,13 +64,13 @@ static void describe_holder(struct description *description, const struct cister
     char used[16];
     char peak[16];
     bar_draw(bar, holder->used_bytes, holder->limit_bytes + holder->lent_bytes);
-    add_line(description, "  %-24s %10s  [%s]  peak %s", holder->component,
+    add(description, "  %-24s %10s  [%s]  peak %s", holder->component,
         cistern_size_format(used, holder->used_bytes), holder->limit_bytes == 0 ? "-" : bar,
         cistern_size_format(peak, holder->peak_bytes));
     if (holder->refusal_count > 0) {
-        add_line(description, ", refused %llu times", (unsigned long long)holder->refusal_count);
+        add(description, ", refused %llu times", (unsigned long long)holder->refusal_count);
     }
-    add_line(description, "\n");
+    end_line(description);
 }
 
 static void describe_slot(struct description *description, const struct cistern_slot *slot)
@@ -67,21 +78,20 @@ static void describe_slot(struct description *description, const struct cistern_
     char used[16];
     char limit[16];
     char part[16];
-    add_line(description, "%s: %s of %s", slot->name,
+    add(description, "%s: %s of %s", slot->name,
         cistern_size_format(used, cistern_slot_used_bytes(slot)),
         cistern_size_format(limit, cistern_slot_limit_bytes(slot)));
     if (cistern_slot_loan_bytes(slot) > 0) {
-        add_line(description, " + %s borrowed",
+        add(description, " + %s borrowed",
             cistern_size_format(part, cistern_slot_loan_bytes(slot)));
     }
     if (cistern_slot_lent_bytes(slot) > 0) {
-        add_line(
-            description, ", %s lent", cistern_size_format(part, cistern_slot_lent_bytes(slot)));
+        add(description, ", %s lent", cistern_size_format(part, cistern_slot_lent_bytes(slot)));
     }
     if (slot_debt(slot) > 0) {
-        add_line(description, ", %s in debt", cistern_size_format(part, slot_debt(slot)));
+        add(description, ", %s in debt", cistern_size_format(part, slot_debt(slot)));
     }
-    add_line(description, "\n");
+    end_line(description);
 }
 
 static const struct cistern_slot *slot_named(const struct cistern_pool *pool, const char *name)
@@ -119,14 +129,15 @@ uint64_t cistern_pool_describe(struct cistern_pool *pool, char *text, uint64_t c
     if (capacity > 0) {
         text[0] = '\0';
     }
-    add_line(&description, "budget %s, charged %s\n",
-        cistern_size_format(budget, pool->budget_bytes),
+    add(&description, "budget %s, charged %s", cistern_size_format(budget, pool->budget_bytes),
         cistern_size_format(charged, ledger_charged(pool)));
+    end_line(&description);
     (void)!cistern_pool_holders(pool, NULL, 0, &count);
     uint32_t holder_capacity = count + LINES_SPARE;
     struct cistern_holder *holders = cistern_allocate_zeroed(holder_capacity, sizeof *holders);
     if (holders == NULL) {
-        add_line(&description, "no memory to list the holders\n");
+        add(&description, "no memory to list the holders");
+        end_line(&description);
         return description.bytes;
     }
     (void)!cistern_pool_holders(pool, holders, holder_capacity, &count);
