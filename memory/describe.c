@@ -1,7 +1,7 @@
 /* describe.c -- who holds what, as a picture in text: slots x components. */
 #include "cistern/alloc.h"
 #include "cistern/size.h"
-#include "pool_private.h"
+#include "holders_private.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -104,16 +104,19 @@ static const struct cistern_slot *slot_named(const struct cistern_pool *pool, co
     return NULL;
 }
 
-/* The lines of one slot stand together; the last two are the process's own. */
+/* The lines of one slot stand together; those from `beside` on are no slot's (holders.c). */
 static void describe_holders(struct description *description, const struct cistern_pool *pool,
-    const struct cistern_holder *holders, uint32_t count)
+    const struct cistern_holder *holders, uint32_t count, uint32_t beside)
 {
     const char *slot = "";
     for (uint32_t i = 0; i < count; i++) {
-        const struct cistern_slot *named = slot_named(pool, holders[i].slot);
-        if (strcmp(slot, holders[i].slot) != 0 && named != NULL) {
+        const struct cistern_slot *named = i < beside ? slot_named(pool, holders[i].slot) : NULL;
+        if (named != NULL && strcmp(slot, holders[i].slot) != 0) {
             slot = holders[i].slot;
             describe_slot(description, named);
+        } else if (i == beside) {
+            add(description, "beside the slots:");
+            end_line(description);
         }
         describe_holder(description, &holders[i]);
     }
@@ -141,8 +144,10 @@ uint64_t cistern_pool_describe(struct cistern_pool *pool, char *text, uint64_t c
         return description.bytes;
     }
     (void)!cistern_pool_holders(pool, holders, holder_capacity, &count);
+    uint32_t beside =
+        pool->accounting == CISTERN_ACCOUNTING_OWNED ? count - HOLDERS_BESIDE_COUNT : count;
     describe_holders(
-        &description, pool, holders, count < holder_capacity ? count : holder_capacity);
+        &description, pool, holders, count < holder_capacity ? count : holder_capacity, beside);
     cistern_release(holders);
     return description.bytes;
 }

@@ -44,6 +44,31 @@ static struct cistern_holder find_holder(struct cistern_pool *pool, const char *
     return holders[0];
 }
 
+/* What no slot holds stands under a heading of its own, and each heading once. */
+static void a_description_tells_malloc_from_the_process_slot(void **state)
+{
+    (void)state;
+    struct pool_fixture f;
+    struct cistern_component *buffers;
+    struct cistern_component_options options = {
+        .name = "buffers", .reclaim_class = CISTERN_RECLAIM_NEVER};
+    char text[4000];
+    open_owned(&f);
+    assert_ok(cistern_component_open(
+                  cistern_pool_process_slot(f.pool), &options, &buffers, &f.error),
+        f.error);
+    uint64_t bytes = cistern_pool_describe(f.pool, text, sizeof text);
+    assert_true(bytes < sizeof text);
+    const char *process = strstr(text, "\nprocess: ");
+    const char *slot = strstr(text, "\nslot 1: ");
+    const char *beside = strstr(text, "\nbeside the slots:\n  malloc ");
+    assert_true(process != NULL && slot > process && beside > slot);
+    assert_null(strstr(process + 1, "\nprocess: "));
+    assert_non_null(strstr(beside, "\n  unattributed "));
+    cistern_component_close(buffers);
+    fixture_close(&f);
+}
+
 static void hooks_see_malloc(void **state)
 {
     (void)state;
@@ -250,6 +275,7 @@ int main(int argument_count, char **arguments)
         return try_to_open(arguments[1]);
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_description_tells_malloc_from_the_process_slot),
         cmocka_unit_test(hooks_see_malloc),
         cmocka_unit_test(jemalloc_with_another_option_is_refused),
         cmocka_unit_test(a_process_has_one_owner),
