@@ -191,6 +191,8 @@ void pages_component_close(struct cistern_component *component)
     }
     pthread_mutex_lock(&slot->pool->lock);
     assert(slot->page_owner_count > 0 && slot->page_store == store);
+    /* whoever looks at the slot still finds the component, but no store that may be gone */
+    atomic_store_explicit(&component->page_store, NULL, memory_order_relaxed);
     slot->page_owner_count--;
     int is_last = slot->page_owner_count == 0;
     slot->page_store = is_last ? NULL : store;

@@ -52,7 +52,8 @@ struct cistern_component {
     uint32_t is_quiet;              /* its callback is not called any more; Guarded by: pool.lock */
     uint64_t sequence;              /* order of opening within the slot; Guarded by: pool.lock */
     struct cistern_component *next; /* Guarded by: pool.lock */
-    /* set once, with its first page; pairs with its own threads' loads */
+    /* set with its first page, cleared when it closes, both under pool.lock; pairs with the loads
+     * of its own threads */
     struct page_store *_Atomic page_store;
     uint32_t page_head;  /* Guarded by: the store's lock */
     uint32_t page_count; /* Guarded by: the store's lock */

@@ -2,12 +2,14 @@
  * for it, a random walk against an array of owners, threads, failed allocations. */
 #include "pool_fixture.h"
 
-#include "cistern/pages.h"
+#include "page_store_private.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define PAGE UINT64_C(32768)
 #define VECTOR_TOTAL UINT64_C(1000000) /* reference vectors: 30 pages and 16960 bytes */
@@ -417,6 +419,56 @@ static void huge_chunks_break_when_bytes_are_needed(void **state)
     fixture_close(&f);
 }
 
+/* A host whose memory is not what it was once it is released, and in which somebody looks at the
+ * slot at that moment: another thread, as it were. */
+struct looking_host {
+    struct cistern_slot *slot; /* NULL: nobody looks */
+    uint32_t look_count;
+};
+
+static void *host_allocate(void *arg, uint64_t bytes)
+{
+    (void)arg;
+    return malloc(bytes);
+}
+
+static void host_release(void *arg, void *memory)
+{
+    struct looking_host *host = arg;
+    struct cistern_error error;
+    memset(memory, 0xA5, malloc_usable_size(memory));
+    if (host->slot != NULL) {
+        host->look_count++;
+        assert_status(cistern_pages_verify_empty(host->slot, &error), CISTERN_BUSY);
+        assert_non_null(strstr(error.message, "of it 0 pages"));
+    }
+    free(memory);
+}
+
+static void an_owner_that_closes_can_be_looked_at(void **state)
+{
+    (void)state;
+    struct pool_fixture f;
+    struct looking_host host = {0};
+    struct cistern_host callbacks = {
+        .arg = &host, .allocate = host_allocate, .release = host_release};
+    void *page;
+    assert_int_equal(cistern_host_install(&callbacks), CISTERN_OK);
+    fixture_open(&f, 64 * FIXTURE_MIB, 16 * FIXTURE_MIB, FIXTURE_MIB);
+    assert_ok(cistern_pages_allocate(f.component, 1, &page, &f.error), f.error);
+    cistern_pages_release(f.component, &page, 1);
+    cistern_component_report(f.component, FIXTURE_MIB); /* holds something to the end */
+    host.slot = f.slot;
+    (void)alarm(10); /* the lock of a store that is gone is never free */
+    pages_component_close(f.component);
+    (void)alarm(0);
+    host.slot = NULL;
+    assert_true(host.look_count >= 3); /* chunks, their array, the store */
+    assert_int_equal(cistern_pages_held(f.component), 0);
+    fixture_close(&f);
+    assert_int_equal(cistern_host_install(NULL), CISTERN_OK);
+}
+
 static void guarded_pages_are_never_warm(void **state)
 {
     (void)state;
@@ -700,6 +752,7 @@ int main(void)
         cmocka_unit_test(allocation_evicts_clean_cache),
         cmocka_unit_test(close_gives_back_and_says_so),
         cmocka_unit_test(huge_chunks_break_when_bytes_are_needed),
+        cmocka_unit_test(an_owner_that_closes_can_be_looked_at),
         cmocka_unit_test(guarded_pages_are_never_warm),
         cmocka_unit_test(random_walk_of_single_pages),
         cmocka_unit_test(random_walk_of_huge_pages),
