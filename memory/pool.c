@@ -2,8 +2,9 @@
 #include "cistern/alloc.h"
 #include "cistern/error.h"
 #include "cistern/size.h"
-#include "malloc_hooks_private.h"
+#include "elastic_private.h"
 #include "holders_private.h"
+#include "malloc_hooks_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -260,6 +261,10 @@ static uint32_t check_idle(struct cistern_pool *pool, struct cistern_error *erro
                 "%s",
                 slot->components->name, held);
         }
+    }
+    if (status == CISTERN_OK && elastic_set_serves(&pool->slots[0])) {
+        status = cistern_fail(error, CISTERN_BUSY, pool->slots[0].name,
+            "the pool cannot be destroyed: an elastic of the process slot is open");
     }
     pthread_mutex_unlock(&pool->lock);
     return status;

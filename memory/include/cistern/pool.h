@@ -73,7 +73,8 @@ CISTERN_MUST_USE uint32_t cistern_pool_create_sized(const struct cistern_pool_op
     uint64_t options_bytes, struct cistern_pool **ret_pool, struct cistern_error *error);
 #define cistern_pool_create(options, ret_pool, error)                                              \
     cistern_pool_create_sized((options), sizeof(struct cistern_pool_options), (ret_pool), (error))
-/* BUSY: a slot is still open; the message names it. NULL is fine. */
+/* BUSY: a slot, or a component or an elastic of the process slot, is still open; the message names it
+ * and its holders. NULL is fine. */
 CISTERN_MUST_USE uint32_t cistern_pool_destroy(
     struct cistern_pool *pool, struct cistern_error *error);
 /* Gives a pool that is in use another budget; each slot keeps its share. Growing is at once.

@@ -379,6 +379,30 @@ static void every_failed_allocation_leaves_nothing(void **state)
     fixture_close(&f);
 }
 
+static void a_pool_with_an_elastic_stays(void **state)
+{
+    (void)state;
+    static struct fake_cache cache;
+    struct cistern_error error;
+    struct cistern_pool *pool;
+    struct cistern_elastic *elastic;
+    struct cistern_pool_options options = {.budget_bytes = 64 * FIXTURE_MIB};
+    cache = (struct fake_cache){.chunk_bytes = 65536};
+    pthread_mutex_init(&cache.lock, NULL);
+    assert_ok(cistern_pool_create(&options, &pool, &error), error);
+    struct cistern_elastic_options elastic_options = fake_options(&cache);
+    assert_ok(cistern_elastic_open(
+                  cistern_pool_process_slot(pool), &elastic_options, &elastic, &error),
+        error);
+    assert_status(cistern_pool_destroy(pool, &error), CISTERN_BUSY);
+    assert_string_equal(error.object, "process");
+    assert_non_null(strstr(error.message, "elastic"));
+    cistern_elastic_close(elastic);
+    assert_ok(cistern_pool_destroy(pool, &error), error);
+    pthread_mutex_destroy(&cache.lock);
+    assert_int_equal(cistern_allocation_count(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +410,7 @@ int main(void)
         cmocka_unit_test(the_cache_fills_the_slot_and_no_more),
         cmocka_unit_test(the_bound_holds_with_the_governor_stopped),
         cmocka_unit_test(ensure_stops_at_the_floor),
+        cmocka_unit_test(a_pool_with_an_elastic_stays),
         cmocka_unit_test(tickets_are_by_thread_and_return_at_close),
         cmocka_unit_test(an_idle_cache_lends_to_the_write_buffer),
         cmocka_unit_test(idle_iterators_are_parked_when_nothing_else_is_left),
