@@ -297,30 +297,57 @@ static void commit(const struct resize *resize)
     budget_set(pool, resize->budget);
 }
 
-/* Returns the bytes that are still lent: pinned in a borrower's cache. */
-static uint64_t loans_end(struct cistern_pool *pool, int64_t deadline_ns)
+static void loans_recall(struct cistern_pool *pool, int64_t deadline_ns)
 {
-    uint64_t lent = 0;
     for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
         (void)loan_return(&pool->slots[i], UINT64_MAX);
         (void)loan_recall(&pool->slots[i], UINT64_MAX, deadline_ns);
-        lent += cistern_slot_lent_bytes(&pool->slots[i]);
     }
     (void)loan_recall_orphaned(pool, UINT64_MAX, deadline_ns);
-    return lent + atomic_load(&pool->orphaned);
+}
+
+/* Ends loans. Nobody lends meanwhile, so that none stays none; but what another thread recalls is in
+ * no limit and no loan until it is through with it, and may turn out to be pinned. OK, or the
+ * status and the sentence of what is still lent. */
+static uint32_t loans_end(
+    struct cistern_pool *pool, int64_t deadline_ns, struct cistern_error *error)
+{
+    uint64_t lent;
+    uint32_t recalls;
+    for (uint32_t round = 0; round < ROUNDS_MAX; round++) {
+        loans_recall(pool, deadline_ns);
+        pthread_mutex_lock(&pool->lock);
+        lent = atomic_load(&pool->orphaned);
+        recalls = 0;
+        for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
+            lent += cistern_slot_lent_bytes(&pool->slots[i]);
+            recalls += pool->slots[i].recall_count;
+        }
+        pthread_mutex_unlock(&pool->lock);
+        if (recalls == 0 && lent == 0) {
+            return CISTERN_OK;
+        }
+        if (deadline_ns == 0 || cistern_now_ns() >= deadline_ns) {
+            break;
+        }
+        cistern_sleep_ns(PAUSE_NS);
+    }
+    char size[16];
+    return cistern_fail(error, deadline_ns == 0 ? CISTERN_LIMIT : CISTERN_TIMEOUT, "budget_bytes",
+        recalls > 0 ? "the budget cannot shrink: another thread is calling back what slots lent, "
+                      "beside %s that is lent; try again"
+                    : "the budget cannot shrink: %s that slots lent are pinned in other slots' "
+                      "caches",
+        cistern_size_format(size, lent));
 }
 
 static uint32_t shrink(const struct resize *resize, int64_t deadline_ns, uint64_t *ret_reached,
     struct cistern_error *error)
 {
     struct cistern_pool *pool = resize->pool;
-    uint64_t lent = loans_end(pool, deadline_ns);
-    if (lent > 0) {
-        char size[16];
-        return cistern_fail(error, deadline_ns == 0 ? CISTERN_LIMIT : CISTERN_TIMEOUT,
-            "budget_bytes",
-            "the budget cannot shrink: %s that slots lent are pinned in other slots' caches",
-            cistern_size_format(size, lent));
+    uint32_t status = loans_end(pool, deadline_ns, error);
+    if (status != CISTERN_OK) {
+        return status;
     }
     pthread_mutex_lock(&pool->lock);
     limits_move(resize, 1);
@@ -333,7 +360,6 @@ static uint32_t shrink(const struct resize *resize, int64_t deadline_ns, uint64_
      * not fit says how far it got. */
     *ret_reached = reached_bytes(resize);
     int is_room = *ret_reached == resize->budget;
-    uint32_t status = CISTERN_OK;
     if (is_room) {
         commit(resize);
     } else {

@@ -219,6 +219,117 @@ static void an_elastics_cache_shrinks_with_the_budget(void **state)
     pthread_mutex_destroy(&cache.lock);
 }
 
+static struct cistern_component *hard_open(struct cistern_slot *slot)
+{
+    struct cistern_error error;
+    struct cistern_component *component;
+    struct cistern_component_options options = {
+        .name = "state", .reclaim_class = CISTERN_RECLAIM_NEVER};
+    assert_ok(cistern_component_open(slot, &options, &component, &error), error);
+    return component;
+}
+
+/* ---------------------------------------------------------------- a loan on its way back */
+
+/* A cache whose eviction takes as long as the test wants, and then finds everything pinned. */
+struct slow_cache {
+    _Atomic uint32_t entered;
+    _Atomic uint32_t go;
+};
+
+static uint64_t slow_evict(void *arg, uint64_t target_bytes, int64_t deadline_ns)
+{
+    (void)target_bytes;
+    (void)deadline_ns;
+    struct slow_cache *cache = arg;
+    atomic_store(&cache->entered, 1);
+    while (!atomic_load(&cache->go)) {
+        cistern_sleep_ns(SECOND_NS / 10000);
+    }
+    return 0;
+}
+
+static void *recall_all(void *arg)
+{
+    (void)!cistern_component_reserve(arg, 7 * MIB, 0, NULL);
+    return NULL;
+}
+
+static void *shrink_to_20(void *arg)
+{
+    struct cistern_error error;
+    int64_t deadline = cistern_now_ns() + SECOND_NS / 4;
+    assert_status(cistern_pool_resize(arg, 20 * MIB, deadline, NULL, &error), CISTERN_TIMEOUT);
+    return NULL;
+}
+
+/* Limits that are halfway from a borrower to a lender are nobody's: a shrink that counted on them
+ * wrapped the lender's limit around, and it could charge anything. */
+static void a_shrink_waits_for_recalls_under_way(void **state)
+{
+    (void)state;
+    struct cistern_pool *pool;
+    struct cistern_slot *slots[2];
+    struct cistern_component *cache;
+    struct cistern_error error;
+    struct slow_cache slow = {0};
+    pthread_t threads[2];
+    uint64_t admitted = 0;
+    struct cistern_pool_options options = {.budget_bytes = 64 * MIB, .slot_count_max = 2};
+    struct cistern_slot_options slot = {.limit_bytes = 8 * MIB};
+    struct cistern_component_options cache_options = {.name = "cache",
+        .reclaim_class = CISTERN_RECLAIM_INSTANT,
+        .reclaim_from_any_thread = 1,
+        .reclaim = slow_evict,
+        .arg = &slow};
+    assert_ok(cistern_pool_create(&options, &pool, &error), error);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_ok(cistern_slot_open(pool, &slot, &slots[i], &error), error);
+    }
+    struct cistern_component *hard = hard_open(slots[0]);
+    assert_ok(cistern_component_open(slots[1], &cache_options, &cache, &error), error);
+    uint64_t own = cistern_slot_limit_bytes(slots[1]);
+    assert_int_equal(cistern_component_charge(cache, own), CISTERN_OK);
+    assert_ok(cistern_component_reserve(cache, 4 * MIB, 0, &error), error);
+    assert_int_equal(cistern_component_charge(cache, 4 * MIB), CISTERN_OK);
+    assert_int_equal(cistern_slot_lent_bytes(slots[0]), 4 * MIB);
+    assert_int_equal(pthread_create(&threads[0], NULL, recall_all, hard), 0);
+    while (!atomic_load(&slow.entered)) {
+        cistern_sleep_ns(SECOND_NS / 10000);
+    }
+    assert_status(cistern_pool_resize(pool, 20 * MIB, 0, NULL, &error), CISTERN_LIMIT);
+    assert_int_equal(pthread_create(&threads[1], NULL, shrink_to_20, pool), 0);
+    int64_t end = cistern_now_ns() + SECOND_NS / 8;
+    while (cistern_now_ns() < end) {
+        if (cistern_component_charge(hard, 40 * MIB) == CISTERN_OK) {
+            cistern_component_uncharge(hard, 40 * MIB);
+            admitted++;
+        }
+    }
+    assert_int_equal(pthread_join(threads[1], NULL), 0);
+    atomic_store(&slow.go, 1);
+    assert_int_equal(pthread_join(threads[0], NULL), 0);
+    assert_int_equal(admitted, 0);
+    assert_int_equal(cistern_slot_lent_bytes(slots[0]), 4 * MIB); /* pinned: still lent */
+    assert_int_equal(cistern_slot_share_bytes(slots[0]), own);
+    int64_t begin_ns = cistern_now_ns();
+    assert_status(
+        cistern_pool_resize(pool, 20 * MIB, begin_ns + SECOND_NS / 20, NULL, &error),
+        CISTERN_TIMEOUT);
+    assert_true(cistern_now_ns() - begin_ns >= SECOND_NS / 20); /* it may be unpinned yet */
+    assert_non_null(strstr(error.message, "4.0 MiB that slots lent"));
+    cistern_component_uncharge(cache, own + 4 * MIB);
+    assert_ok(cistern_pool_resize(pool, 20 * MIB, 0, NULL, &error), error);
+    assert_int_equal(cistern_slot_lent_bytes(slots[0]), 0);
+    cistern_component_close(cache);
+    cistern_component_close(hard);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_ok(cistern_slot_close(slots[i], &error), error);
+    }
+    assert_ok(cistern_pool_destroy(pool, &error), error);
+    assert_int_equal(cistern_allocation_count(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +338,7 @@ int main(void)
         cmocka_unit_test(what_stands_in_the_way_is_named_and_nothing_is_half),
         cmocka_unit_test(half_under_load_again_and_again),
         cmocka_unit_test(an_elastics_cache_shrinks_with_the_budget),
+        cmocka_unit_test(a_shrink_waits_for_recalls_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
