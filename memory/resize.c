@@ -62,7 +62,9 @@ static uint32_t budget_check(
     const struct cistern_pool *pool, uint64_t budget, uint64_t reserve, struct cistern_error *error)
 {
     uint64_t least = cistern_pool_budget_min(pool->slot_count_max, 1);
-    least = least < reserve ? reserve + (least - BUDGET_PROCESS_RESERVE_MIN) : least;
+    if (reserve > BUDGET_PROCESS_RESERVE_MIN) {
+        least += reserve - BUDGET_PROCESS_RESERVE_MIN;
+    }
     if (budget >= least && budget <= POOL_BUDGET_BYTES_MAX) {
         return CISTERN_OK;
     }

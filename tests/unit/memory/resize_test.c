@@ -219,6 +219,16 @@ static void an_elastics_cache_shrinks_with_the_budget(void **state)
     pthread_mutex_destroy(&cache.lock);
 }
 
+/* ---------------------------------------------------------------- unusual shapes */
+
+static void pool_of_one(struct cistern_pool **ret_pool, uint64_t budget, uint64_t reserve)
+{
+    struct cistern_error error;
+    struct cistern_pool_options options = {
+        .budget_bytes = budget, .process_reserve_bytes = reserve};
+    assert_ok(cistern_pool_create(&options, ret_pool, &error), error);
+}
+
 static struct cistern_component *hard_open(struct cistern_slot *slot)
 {
     struct cistern_error error;
@@ -227,6 +237,22 @@ static struct cistern_component *hard_open(struct cistern_slot *slot)
         .name = "state", .reclaim_class = CISTERN_RECLAIM_NEVER};
     assert_ok(cistern_component_open(slot, &options, &component, &error), error);
     return component;
+}
+
+/* What cannot be created cannot be reached by shrinking either. */
+static void a_given_reserve_leaves_slots_their_least(void **state)
+{
+    (void)state;
+    struct cistern_pool *pool;
+    struct cistern_error error;
+    uint64_t least = cistern_pool_budget_min(1, 1) + 4 * MIB; /* with 4 MiB more of reserve */
+    pool_of_one(&pool, 64 * MIB, 12 * MIB);
+    assert_status(cistern_pool_resize(pool, least - 1, 0, NULL, &error), CISTERN_INVALID);
+    assert_int_equal(budget_of(pool), 64 * MIB);
+    assert_ok(cistern_pool_resize(pool, least, 0, NULL, &error), error);
+    assert_ok(cistern_pool_destroy(pool, &error), error);
+    pool_of_one(&pool, least, 12 * MIB);
+    assert_ok(cistern_pool_destroy(pool, &error), error);
 }
 
 /* ---------------------------------------------------------------- a loan on its way back */
@@ -338,6 +364,7 @@ int main(void)
         cmocka_unit_test(what_stands_in_the_way_is_named_and_nothing_is_half),
         cmocka_unit_test(half_under_load_again_and_again),
         cmocka_unit_test(an_elastics_cache_shrinks_with_the_budget),
+        cmocka_unit_test(a_given_reserve_leaves_slots_their_least),
         cmocka_unit_test(a_shrink_waits_for_recalls_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
