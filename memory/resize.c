@@ -28,6 +28,8 @@ struct resize {
     uint64_t budget;
     uint64_t reserve_before;
     uint64_t reserve;
+    uint64_t process_limit_before;
+    uint64_t process_limit;
     int is_default_reserve; /* it follows the budget */
 };
 
@@ -47,15 +49,14 @@ static uint64_t share_of(const struct resize *resize, uint64_t bytes)
 static uint64_t limit_after(const struct resize *resize, const struct cistern_slot *slot)
 {
     if (slot->index == 0) {
-        return pool_process_limit(resize->budget, resize->reserve);
+        return resize->process_limit;
     }
     return share_of(resize, slot->granted_bytes) - share_of(resize, slot->debt_max);
 }
 
 static uint64_t limit_before(const struct resize *resize, const struct cistern_slot *slot)
 {
-    return slot->index == 0 ? pool_process_limit(resize->budget_before, resize->reserve_before)
-                            : slot->granted_bytes - slot->debt_max;
+    return slot->index == 0 ? resize->process_limit_before : slot->granted_bytes - slot->debt_max;
 }
 
 static uint32_t budget_check(
@@ -75,6 +76,18 @@ static uint32_t budget_check(
                        : "a budget of %s for %u slot(s) is more than %s",
         cistern_size_format(given, budget), pool->slot_count_max,
         cistern_size_format(bound, budget < least ? least : POOL_BUDGET_BYTES_MAX));
+}
+
+/* What the process slot may charge of its new reserve. The part that nobody charges grows with the
+ * budget: where the reserve was given, growing would take it from the process slot, which may use
+ * it. */
+static void process_limits_fill(struct resize *resize)
+{
+    uint64_t before = cistern_slot_limit_bytes(&resize->pool->slots[0]); /* it lends nothing */
+    uint64_t limit = pool_process_limit(resize->budget, resize->reserve);
+    int is_lower = resize->budget >= resize->budget_before && limit < before;
+    resize->process_limit_before = before;
+    resize->process_limit = is_lower ? before : limit;
 }
 
 /* One resize at a time; none lends meanwhile. */
@@ -101,6 +114,7 @@ static uint32_t begin(struct cistern_pool *pool, uint64_t budget, struct resize 
             .reserve_before = pool->process_reserve_bytes,
             .reserve = reserve,
             .is_default_reserve = is_default_reserve};
+        process_limits_fill(ret_resize);
     }
     pthread_mutex_unlock(&pool->lock);
     return status;

@@ -255,6 +255,30 @@ static void a_given_reserve_leaves_slots_their_least(void **state)
     assert_ok(cistern_pool_destroy(pool, &error), error);
 }
 
+/* The ledger's slack grows with the budget, and with a given reserve at the expense of what the
+ * process slot may charge: but not below what it could before. */
+static void growing_takes_nothing_from_the_process_slot(void **state)
+{
+    (void)state;
+    struct cistern_pool *pool;
+    struct cistern_error error;
+    pool_of_one(&pool, 256 * MIB, 15 * MIB);
+    struct cistern_slot *process = cistern_pool_process_slot(pool);
+    struct cistern_component *buffers = hard_open(process);
+    uint64_t limit = cistern_slot_limit_bytes(process);
+    assert_int_equal(cistern_component_charge(buffers, limit), CISTERN_OK);
+    for (uint32_t round = 0; round < 3; round++) { /* and back, without drift */
+        assert_ok(cistern_pool_resize(pool, 1024 * MIB, 0, NULL, &error), error);
+        assert_true(cistern_slot_limit_bytes(process) >= limit);
+        assert_true(cistern_slot_limit_bytes(process) <= 15 * MIB);
+        assert_ok(cistern_pool_resize(pool, 256 * MIB, 0, NULL, &error), error);
+        assert_int_equal(cistern_slot_limit_bytes(process), limit);
+    }
+    cistern_component_uncharge(buffers, limit);
+    cistern_component_close(buffers);
+    assert_ok(cistern_pool_destroy(pool, &error), error);
+}
+
 /* ---------------------------------------------------------------- a loan on its way back */
 
 /* A cache whose eviction takes as long as the test wants, and then finds everything pinned. */
@@ -365,6 +389,7 @@ int main(void)
         cmocka_unit_test(half_under_load_again_and_again),
         cmocka_unit_test(an_elastics_cache_shrinks_with_the_budget),
         cmocka_unit_test(a_given_reserve_leaves_slots_their_least),
+        cmocka_unit_test(growing_takes_nothing_from_the_process_slot),
         cmocka_unit_test(a_shrink_waits_for_recalls_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
