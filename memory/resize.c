@@ -33,9 +33,11 @@ struct resize {
     int is_default_reserve; /* it follows the budget */
 };
 
+/* bytes * part / whole; UINT64_MAX where that is more, and of nothing (a tiny slot's share). */
 static uint64_t scaled(uint64_t bytes, uint64_t part, uint64_t whole)
 {
-    return (uint64_t)((unsigned __int128)bytes * part / whole);
+    unsigned __int128 product = (unsigned __int128)bytes * part;
+    return whole == 0 || product / whole > UINT64_MAX ? UINT64_MAX : (uint64_t)(product / whole);
 }
 
 /* What a slot that was granted `bytes` has under the new budget. */
@@ -228,6 +230,9 @@ static const struct cistern_component *largest_holder(
 static uint64_t budget_around(const struct resize *resize, uint64_t slots_bytes)
 {
     uint64_t reserve = resize->reserve;
+    if (slots_bytes > POOL_BUDGET_BYTES_MAX) {
+        slots_bytes = POOL_BUDGET_BYTES_MAX; /* more than any budget: the caller cuts it */
+    }
     /* a sixteenth of what it is part of, and no less than 8 MiB */
     if (resize->is_default_reserve) {
         uint64_t sixteenth = (slots_bytes + 14) / 15;

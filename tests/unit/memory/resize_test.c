@@ -279,6 +279,35 @@ static void growing_takes_nothing_from_the_process_slot(void **state)
     assert_ok(cistern_pool_destroy(pool, &error), error);
 }
 
+/* A slot so small that its share of the new budget is nothing, and a holder larger than any budget
+ * could hold at its share. */
+static void a_tiny_slot_stands_in_the_way(void **state)
+{
+    (void)state;
+    struct cistern_pool *pool;
+    struct cistern_slot *slot;
+    struct cistern_error error;
+    uint64_t reached;
+    uint64_t most = UINT64_C(1) << 46;
+    struct cistern_slot_options options = {.limit_bytes = 4, .debt_max_bytes = 1};
+    pool_of_one(&pool, most, 0);
+    assert_ok(cistern_slot_open(pool, &options, &slot, &error), error);
+    struct cistern_component *hard = hard_open(slot);
+    cistern_component_charge_forced(hard, UINT64_C(1) << 40);
+    assert_status(cistern_pool_resize(pool, most / 2, 0, &reached, &error), CISTERN_LIMIT);
+    assert_int_equal(reached, most);
+    cistern_component_uncharge(hard, UINT64_C(1) << 40);
+    assert_ok(cistern_pool_resize(pool, 64 * MIB, 0, &reached, &error), error);
+    assert_int_equal(cistern_slot_limit_bytes(slot), 0);
+    cistern_component_charge_forced(hard, 1);
+    assert_status(cistern_pool_resize(pool, 32 * MIB, 0, &reached, &error), CISTERN_LIMIT);
+    assert_int_equal(reached, 64 * MIB);
+    cistern_component_uncharge(hard, 1);
+    cistern_component_close(hard);
+    assert_ok(cistern_slot_close(slot, &error), error);
+    assert_ok(cistern_pool_destroy(pool, &error), error);
+}
+
 /* ---------------------------------------------------------------- a loan on its way back */
 
 /* A cache whose eviction takes as long as the test wants, and then finds everything pinned. */
@@ -391,6 +420,7 @@ int main(void)
         cmocka_unit_test(a_given_reserve_leaves_slots_their_least),
         cmocka_unit_test(growing_takes_nothing_from_the_process_slot),
         cmocka_unit_test(a_shrink_waits_for_recalls_under_way),
+        cmocka_unit_test(a_tiny_slot_stands_in_the_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
