@@ -55,8 +55,9 @@ struct cistern_pool_options {
     void *measure_arg;
     /* optional: installed for the process before anything is allocated */
     const struct cistern_host *host;
-    /* 1 = debugging: whatever regions and block pools give back faults when it is touched again.
-     * An mprotect and a mapping for each piece: slow, and bounded by vm.max_map_count */
+    /* 1 = debugging: what regions, pages and block pools (but for the blocks that malloc serves)
+     * give back faults when it is touched before it is handed out again. An mprotect and a mapping
+     * for each piece: slow, and bounded by vm.max_map_count, beyond which pieces go unguarded */
     uint32_t guard;
     uint32_t reserved;
 };
