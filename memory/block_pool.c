@@ -22,8 +22,8 @@
 #define MALLOC_BYTES_MAX 2048 /* at or below, a page would waste half of itself */
 #define RESERVE_BYTES_MIN (256 * MIB)
 #define RESERVE_BYTES_MAX (UINT64_C(8) << 40) /* page numbers are 31 bits */
-#define RESERVE_LIMIT_FACTOR 4
-#define WARM_LIMIT_DIVISOR 128
+#define RESERVE_SHARE_FACTOR 4
+#define WARM_SHARE_DIVISOR 128
 #define SPINS_BEFORE_YIELD 64
 /* Starts of blocks are spread over eight cache lines, else all of them meet in one set of the
  * first-level cache. */
@@ -92,10 +92,10 @@ static uint64_t round_to_page(uint64_t bytes)
 
 static uint64_t reserve_default(const struct cistern_component *component)
 {
-    uint64_t limit = cistern_slot_limit_bytes(component->slot);
-    uint64_t bytes = limit > RESERVE_BYTES_MAX / RESERVE_LIMIT_FACTOR
+    uint64_t share = cistern_slot_share_bytes(component->slot);
+    uint64_t bytes = share > RESERVE_BYTES_MAX / RESERVE_SHARE_FACTOR
                          ? RESERVE_BYTES_MAX
-                         : RESERVE_LIMIT_FACTOR * limit;
+                         : RESERVE_SHARE_FACTOR * share;
     return bytes < RESERVE_BYTES_MIN ? RESERVE_BYTES_MIN : bytes;
 }
 
@@ -143,7 +143,7 @@ uint32_t cistern_block_pool_create(struct cistern_component *component,
     pool->ensure = options.ensure;
     pool->ensure_arg = options.arg;
     pool->warm_bytes_max = options.warm_bytes_max == 0
-                               ? cistern_slot_limit_bytes(slot) / WARM_LIMIT_DIVISOR
+                               ? cistern_slot_share_bytes(slot) / WARM_SHARE_DIVISOR
                                : options.warm_bytes_max;
     pool->charges_malloc = slot->pool->accounting == CISTERN_ACCOUNTING_GUEST;
     pool->page_count = PAGE_NIL + 1;

@@ -38,16 +38,16 @@ static uint32_t options_check(
     return CISTERN_OK;
 }
 
-static void options_default(struct cistern_elastic_options *options, uint64_t limit)
+static void options_default(struct cistern_elastic_options *options, uint64_t share)
 {
     if (options->cache_bytes_min == 0) {
         options->cache_bytes_min = ELASTIC_CACHE_MIN;
     }
     if (options->write_buffer_bytes_min == 0) {
-        options->write_buffer_bytes_min = limit / 4;
+        options->write_buffer_bytes_min = share / 4;
     }
     if (options->write_buffer_bytes_max == 0) {
-        options->write_buffer_bytes_max = limit / 4 * 3;
+        options->write_buffer_bytes_max = share / 4 * 3;
     }
     if (options->write_buffer_bytes_max < options->write_buffer_bytes_min) {
         options->write_buffer_bytes_max = options->write_buffer_bytes_min;
@@ -129,7 +129,7 @@ uint32_t cistern_elastic_open(struct cistern_slot *slot,
     elastic->options = *options;
     memcpy(elastic->name_copy, options->name, strlen(options->name) + 1);
     elastic->options.name = elastic->name_copy;
-    options_default(&elastic->options, cistern_slot_limit_bytes(slot));
+    options_default(&elastic->options, cistern_slot_share_bytes(slot));
     pthread_mutex_init(&elastic->lock, NULL);
     set_first_sizes(elastic);
     status = attach(elastic, error);

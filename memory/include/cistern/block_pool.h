@@ -22,8 +22,8 @@ extern "C" {
 struct cistern_block_pool;
 
 struct cistern_block_pool_options {
-    uint64_t reserve_bytes;  /* address space; 0 = 4 x the slot's limit, at least 256 MiB */
-    uint64_t warm_bytes_max; /* resident bytes kept for the next caller; 0 = slot limit / 128 */
+    uint64_t reserve_bytes;  /* address space; 0 = 4 x the slot's share, at least 256 MiB */
+    uint64_t warm_bytes_max; /* resident bytes kept for the next caller; 0 = slot share / 128 */
     /* Called before a cold run is taken, with no lock held: makes room by evicting (the safe
      * point). May be NULL. */
     void (*ensure)(void *arg, uint64_t bytes);

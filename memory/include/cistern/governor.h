@@ -33,8 +33,8 @@ struct cistern_elastic_options {
     uint64_t (*drain)(void *arg);    /* gives warm runs back; returns bytes. May be NULL */
     void (*park_idle)(void *arg);    /* releases what idle iterators pin. May be NULL */
     uint64_t cache_bytes_min;        /* floor; 0 = 2 MiB */
-    uint64_t write_buffer_bytes_min; /* 0 = slot limit / 4 */
-    uint64_t write_buffer_bytes_max; /* 0 = 3/4 of the slot limit */
+    uint64_t write_buffer_bytes_min; /* 0 = slot share / 4 */
+    uint64_t write_buffer_bytes_max; /* 0 = 3/4 of the slot share */
 };
 CISTERN_MUST_USE uint32_t cistern_elastic_open(struct cistern_slot *slot,
     const struct cistern_elastic_options *options, struct cistern_elastic **ret_elastic,

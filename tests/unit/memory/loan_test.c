@@ -3,6 +3,7 @@
 #include "support/soft_cache.h"
 
 #include "cistern/alloc.h"
+#include "cistern/block_pool.h"
 #include "cistern/clock.h"
 
 #include <string.h>
@@ -231,6 +232,42 @@ static void an_elastic_borrows_and_yields(void **state)
     house_close(&house);
 }
 
+/* A backend that opens in a slot that has lent gets the sizes of the slot's share: the loan comes
+ * back, sizes chosen once do not. */
+static void what_opens_in_a_lender_is_sized_by_its_share(void **state)
+{
+    (void)state;
+    static struct fake_cache cache;
+    struct house house = {0};
+    struct cistern_error error;
+    struct cistern_block_pool *blocks;
+    struct cistern_elastic *elastic;
+    void *runs[48];
+    house_open(&house, 2);
+    fill(&house.caches[0], 50);
+    assert_true(cistern_slot_lent_bytes(house.slots[1]) >= 16 * MIB);
+    cistern_governor_pause(house.pool, 1); /* it would see to the elastic's first sizes */
+    cache = (struct fake_cache){.chunk_bytes = 64 << 10};
+    pthread_mutex_init(&cache.lock, NULL);
+    struct cistern_elastic_options elastic_options = fake_options(&cache);
+    assert_ok(cistern_elastic_open(house.slots[1], &elastic_options, &elastic, &error), error);
+    assert_int_equal(atomic_load(&cache.allowance), 31 * MIB / 4);
+    cistern_elastic_close(elastic);
+    pthread_mutex_destroy(&cache.lock);
+    /* a 128th stays warm: 248 KiB of 31 MiB */
+    assert_ok(cistern_block_pool_create(house.hard[1], NULL, &blocks, &error), error);
+    for (uint32_t i = 0; i < 48; i++) {
+        runs[i] = cistern_block_pool_allocate(blocks, 4096);
+        assert_non_null(runs[i]);
+    }
+    for (uint32_t i = 0; i < 48; i++) {
+        cistern_block_pool_deallocate(blocks, runs[i]);
+    }
+    assert_int_equal(cistern_block_pool_warm_bytes(blocks), 48 * 4096);
+    cistern_block_pool_destroy(blocks);
+    house_close(&house);
+}
+
 /* ---------------------------------------------------------------- eight threads */
 
 struct worker {
@@ -319,6 +356,7 @@ int main(void)
         cmocka_unit_test(what_is_pinned_stays_lent_and_is_said),
         cmocka_unit_test(closing_returns_loans),
         cmocka_unit_test(an_elastic_borrows_and_yields),
+        cmocka_unit_test(what_opens_in_a_lender_is_sized_by_its_share),
         cmocka_unit_test(eight_owners_borrow_and_recall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
