@@ -155,7 +155,7 @@ static void pool_fill(struct cistern_pool *pool, const struct cistern_pool_optio
     pool->measure = options->accounting == CISTERN_ACCOUNTING_GUEST ? options->measure : NULL;
     pool->measure_arg = options->measure_arg;
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
-        slot_init(&pool->slots[i], pool, i, 0, 0);
+        slot_init(&pool->slots[i], pool, i);
     }
     atomic_store(&pool->slots[0].quota.limit,
         pool_process_limit(options->budget_bytes, options->process_reserve_bytes));

@@ -72,7 +72,7 @@ struct cistern_component {
 };
 
 struct cistern_slot {
-    struct cistern_pool *pool;
+    struct cistern_pool *pool; /* this, name and index: written once, before the pool is handed out */
     char name[POOL_NAME_BYTES];
     uint32_t index;
     uint32_t is_open;      /* Guarded by: pool.lock */
@@ -120,9 +120,8 @@ struct cistern_pool {
     struct cistern_slot slots[]; /* slot_count_max + 1; [0] is the process */
 };
 
-/* Caller holds no lock. Sets a slot's words; granted = limit + debt_max. */
-void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t index, uint64_t limit,
-    uint64_t debt_max);
+/* Once, when the pool is made: what a slot is called is read by any thread, open or not. */
+void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t index);
 /* The reserve of a budget when the options give none; and what the process slot may charge of a
  * reserve: without the parts that nobody charges (ledger slack, fixed part). */
 uint64_t pool_process_reserve(uint64_t budget_bytes);

@@ -23,22 +23,16 @@ static uint64_t default_debt(uint64_t limit_bytes)
     return debt > limit_bytes / 4 ? limit_bytes / 4 : debt;
 }
 
-void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t index, uint64_t limit,
-    uint64_t debt_max)
+void slot_init(struct cistern_slot *slot, struct cistern_pool *pool, uint32_t index)
 {
     slot->pool = pool;
     slot->index = index;
-    slot->debt_max = debt_max;
-    slot->granted_bytes = limit + debt_max;
     slot->weight = 1;
     if (index == 0) {
         snprintf(slot->name, sizeof slot->name, "process");
     } else {
         snprintf(slot->name, sizeof slot->name, "slot %u", index);
     }
-    atomic_store(&slot->quota.limit, limit);
-    atomic_store(&slot->peak, 0);
-    assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->reported) == 0);
 }
 
 int64_t slot_free_own(const struct cistern_slot *slot)
@@ -158,8 +152,11 @@ static uint32_t grant(struct cistern_pool *pool, const struct cistern_slot_optio
         }
         return status;
     }
-    slot_init(slot, pool, (uint32_t)(slot - pool->slots),
-        options->limit_bytes - options->debt_max_bytes, options->debt_max_bytes);
+    assert(atomic_load(&slot->quota.used) == 0 && atomic_load(&slot->reported) == 0);
+    atomic_store(&slot->quota.limit, options->limit_bytes - options->debt_max_bytes);
+    atomic_store(&slot->peak, 0);
+    slot->debt_max = options->debt_max_bytes;
+    slot->granted_bytes = options->limit_bytes;
     slot->guarantee_bytes = options->guarantee_bytes;
     slot->weight = options->weight;
     slot->is_open = 1;

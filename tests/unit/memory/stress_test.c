@@ -1,6 +1,7 @@
 /*
- * stress_test.c -- eight threads at once over everything a pool does: open, charge, borrow, recall,
- * resize, close. What must hold at any moment is asserted inside; what must hold in the end, after.
+ * stress_test.c -- nine threads at once over everything a pool does: open, charge, borrow, recall,
+ * resize, close, look. What must hold at any moment is asserted inside; what must hold in the end,
+ * after.
  */
 #include "support/soft_cache.h"
 
@@ -128,13 +129,44 @@ static void *resizer_main(void *arg)
     return NULL;
 }
 
+/* Somebody looks at all of it, all the time, and changes nothing. */
+static void *observer_main(void *arg)
+{
+    struct cistern_pool *pool = arg;
+    uint64_t looks = 0;
+    while (atomic_load(&owners_left) > 0) {
+        struct cistern_error error = {0};
+        struct cistern_holder holders[2 * OWNER_COUNT];
+        struct cistern_pool_usage usage;
+        char text[4000];
+        uint32_t count;
+        require(cistern_pool_holders(pool, holders, 2 * OWNER_COUNT, &count) == CISTERN_OK,
+            "holders", &error);
+        require(count <= 2 * OWNER_COUNT, "more holders than components", &error);
+        for (uint32_t i = 0; i < count; i++) {
+            require(strncmp(holders[i].slot, "slot ", 5) == 0, "a holder's slot", &error);
+            require(holders[i].used_bytes <= BUDGET_BYTES, "a holder's bytes", &error);
+        }
+        uint64_t bytes = cistern_pool_describe(pool, text, sizeof text);
+        require(bytes < sizeof text && strlen(text) == bytes, "description", &error);
+        require(strncmp(text, "budget ", 7) == 0 && text[bytes - 1] == '\n', "lines", &error);
+        cistern_pool_usage(pool, &usage);
+        require(usage.budget_bytes == BUDGET_BYTES || usage.budget_bytes == SMALL_BYTES, "budget",
+            &error);
+        looks++;
+        cistern_sleep_ns(200000);
+    }
+    print_message("looked at %llu times\n", (unsigned long long)looks);
+    return NULL;
+}
+
 static void everything_at_once(void **state)
 {
     (void)state;
     struct cistern_pool *pool;
     struct cistern_error error;
     struct owner owners[OWNER_COUNT];
-    pthread_t threads[OWNER_COUNT + 1];
+    pthread_t threads[OWNER_COUNT + 2];
     uint64_t seed = test_seed("memory_stress_test", (uint64_t)cistern_now_ns() | 1);
     struct cistern_pool_options options = {.budget_bytes = BUDGET_BYTES,
         .process_reserve_bytes = 16 * MIB,
@@ -146,8 +178,9 @@ static void everything_at_once(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, owner_main, &owners[i]), 0);
     }
     assert_int_equal(pthread_create(&threads[OWNER_COUNT], NULL, resizer_main, pool), 0);
+    assert_int_equal(pthread_create(&threads[OWNER_COUNT + 1], NULL, observer_main, pool), 0);
     uint64_t refused = 0;
-    for (uint32_t i = 0; i <= OWNER_COUNT; i++) {
+    for (uint32_t i = 0; i < OWNER_COUNT + 2; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         refused += i < OWNER_COUNT ? owners[i].refused_opens : 0;
     }
