@@ -243,19 +243,28 @@ static void component_add(struct cistern_component *component, uint64_t bytes, u
     slot_peak_update(component->slot, slot_used);
 }
 
+/* Whether the ledger of the process leaves `bytes`; in GUEST accounting nobody asks it. */
+static int ledger_leaves(const struct cistern_pool *pool, uint64_t bytes)
+{
+    return pool->accounting != CISTERN_ACCOUNTING_OWNED ||
+           (bytes <= INT64_MAX && ledger_free(pool) >= (int64_t)bytes);
+}
+
 /* The slot's own word, and in OWNED accounting the ledger of the process. */
 static uint32_t charge_slot(struct cistern_component *component, uint64_t bytes)
 {
     struct cistern_slot *slot = component->slot;
-    struct cistern_pool *pool = slot->pool;
-    /* The ledger is asked before, not undone after: nobody may see bytes that were never
-     * granted. */
-    if (pool->accounting == CISTERN_ACCOUNTING_OWNED &&
-        (bytes > INT64_MAX || ledger_free(pool) < (int64_t)bytes)) {
+    /* Before, so that nobody sees bytes that cannot be granted; and after, because others may have
+     * asked at the same time and been told of the same room. */
+    if (!ledger_leaves(slot->pool, bytes)) {
         return CISTERN_LIMIT;
     }
     uint64_t used = quota_charge(&slot->quota, bytes, (int)component->may_borrow);
     if (used == 0) {
+        return CISTERN_LIMIT;
+    }
+    if (!ledger_leaves(slot->pool, 0)) {
+        quota_uncharge(&slot->quota, bytes);
         return CISTERN_LIMIT;
     }
     component_add(component, bytes, used);

@@ -55,7 +55,8 @@ static void sum_slots(const struct cistern_pool *pool, int64_t *ret_charged, int
     int64_t used = 0;
     int64_t reported = 0;
     for (uint32_t i = 0; i <= pool->slot_count_max; i++) {
-        used += (int64_t)atomic_load_explicit(&pool->slots[i].quota.used, memory_order_relaxed);
+        /* in one order with the charges: of two that look after they charged, one sees both */
+        used += (int64_t)atomic_load(&pool->slots[i].quota.used);
         reported += (int64_t)atomic_load_explicit(&pool->slots[i].reported, memory_order_relaxed);
     }
     *ret_charged = used - reported;

@@ -182,7 +182,7 @@ static void a_slot_that_closes_is_empty(void **state)
     fixture_open(&f, 320 * FIXTURE_MIB, 64 * FIXTURE_MIB, FIXTURE_MIB);
     assert_int_equal(pthread_create(&thread, NULL, close_what_comes, &closer), 0);
     uint64_t not_empty = 0;
-    for (uint64_t i = test_rounds(100000); i > 0; i--) {
+    for (uint64_t i = test_rounds(10000); i > 0; i--) {
         struct cistern_slot_options options = {.limit_bytes = 128 * FIXTURE_MIB};
         assert_ok(cistern_slot_open(f.pool, &options, &slot, &f.error), f.error);
         struct cistern_component *component = open_component(slot, "state", 1);

@@ -8,6 +8,7 @@
 #include "cistern/clock.h"
 #include "cistern/region.h"
 #include "malloc_hooks_private.h"
+#include "pool_private.h"
 
 #include <spawn.h>
 #include <sys/wait.h>
@@ -138,6 +139,83 @@ static void a_full_ledger_refuses_a_charge_within_the_limit(void **state)
     cistern_component_uncharge(f.component, 40 * FIXTURE_MIB);
     fixture_close(&f);
 }
+
+/* ---------------------------------------------------------------- charges at the same time */
+
+#define RACERS 4
+
+struct racer {
+    struct cistern_component *component;
+    _Atomic uint32_t *stop;
+    _Atomic uint64_t *granted; /* bytes all of them have now, each from after to before */
+    uint64_t granted_max;
+    uint64_t grant_count;
+};
+
+static void *charge_and_uncharge(void *arg)
+{
+    struct racer *racer = arg;
+    while (!atomic_load(racer->stop)) {
+        if (cistern_component_charge(racer->component, FIXTURE_MIB) != CISTERN_OK) {
+            continue;
+        }
+        uint64_t granted = atomic_fetch_add(racer->granted, FIXTURE_MIB) + FIXTURE_MIB;
+        racer->granted_max = granted > racer->granted_max ? granted : racer->granted_max;
+        racer->grant_count++;
+        atomic_fetch_sub(racer->granted, FIXTURE_MIB);
+        cistern_component_uncharge(racer->component, FIXTURE_MIB);
+    }
+    return NULL;
+}
+
+/* The ledger has room for two charges, the slot for many: no third one is granted because it asked
+ * at the same time. */
+static void charges_at_the_same_time_stay_within_the_ledger(void **state)
+{
+    (void)state;
+    struct pool_fixture f;
+    struct cistern_component *rest;
+    struct cistern_component_options options = {
+        .name = "rest", .reclaim_class = CISTERN_RECLAIM_NEVER};
+    struct racer racers[RACERS];
+    pthread_t threads[RACERS];
+    _Atomic uint32_t stop = 0;
+    _Atomic uint64_t granted = 0;
+    open_owned(&f);
+    cistern_governor_pause(f.pool, 1); /* no credit, no limit that moves */
+    assert_ok(cistern_component_open(
+                  cistern_pool_process_slot(f.pool), &options, &rest, &f.error),
+        f.error);
+    for (uint32_t i = 0; i < RACERS; i++) {
+        racers[i] = (struct racer){.component = f.component, .stop = &stop, .granted = &granted};
+        assert_int_equal(pthread_create(&threads[i], NULL, charge_and_uncharge, &racers[i]), 0);
+    }
+    cistern_sleep_ns(20000000); /* what threads cost is in the ledger now */
+    atomic_store(&stop, 1);
+    for (uint32_t i = 0; i < RACERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    int64_t room = ledger_free(f.pool) - (int64_t)(5 * FIXTURE_MIB / 2);
+    assert_true(room > 0 && (uint64_t)room < cistern_slot_limit_bytes(f.slot) + 8 * FIXTURE_MIB);
+    cistern_component_charge_forced(rest, (uint64_t)room);
+    atomic_store(&stop, 0);
+    for (uint32_t i = 0; i < RACERS; i++) {
+        racers[i].granted_max = 0;
+        assert_int_equal(pthread_create(&threads[i], NULL, charge_and_uncharge, &racers[i]), 0);
+    }
+    cistern_sleep_ns(300000000);
+    atomic_store(&stop, 1);
+    for (uint32_t i = 0; i < RACERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_true(racers[i].grant_count > 0);
+        assert_in_range(racers[i].granted_max, FIXTURE_MIB, 2 * FIXTURE_MIB);
+    }
+    cistern_component_uncharge(rest, (uint64_t)room);
+    cistern_component_close(rest);
+    fixture_close(&f);
+}
+
+/* ---------------------------------------------------------------- the resident bound */
 
 struct filler {
     struct cistern_elastic *elastic;
@@ -280,6 +358,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(jemalloc_with_another_option_is_refused),
         cmocka_unit_test(a_process_has_one_owner),
         cmocka_unit_test(a_full_ledger_refuses_a_charge_within_the_limit),
+        cmocka_unit_test(charges_at_the_same_time_stay_within_the_ledger),
         cmocka_unit_test(resident_growth_stays_within_the_budget),
         cmocka_unit_test(the_bound_holds_with_the_governor_stopped),
     };
