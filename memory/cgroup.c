@@ -63,8 +63,9 @@ static uint64_t stat_field(const char *text, const char *name)
 }
 
 static void limit_lower(struct cistern_cgroup *cgroup, const char *directory, const char *name,
-    uint64_t bytes, uint32_t is_throttle)
+    uint64_t bytes, uint32_t is_throttle, uint64_t *level_bytes)
 {
+    *level_bytes = bytes < *level_bytes ? bytes : *level_bytes;
     if (!is_throttle && bytes < cgroup->kill_bytes) {
         cgroup->kill_bytes = bytes;
     }
@@ -79,33 +80,34 @@ static void limit_lower(struct cistern_cgroup *cgroup, const char *directory, co
     }
 }
 
-static uint32_t level_read_v2(
-    const char *directory, struct cistern_cgroup *cgroup, struct cistern_error *error)
+static uint32_t level_read_v2(const char *directory, struct cistern_cgroup *cgroup,
+    uint64_t *level_bytes, struct cistern_error *error)
 {
     uint32_t status = CISTERN_OK;
     uint64_t bytes;
     if (number_read(directory, "memory.max", &bytes, &status, error)) {
-        limit_lower(cgroup, directory, "memory.max", bytes, 0);
+        limit_lower(cgroup, directory, "memory.max", bytes, 0, level_bytes);
     }
     if (status == CISTERN_OK && number_read(directory, "memory.high", &bytes, &status, error)) {
-        limit_lower(cgroup, directory, "memory.high", bytes, 1);
+        limit_lower(cgroup, directory, "memory.high", bytes, 1, level_bytes);
     }
     return status;
 }
 
-static uint32_t level_read_v1(
-    const char *directory, struct cistern_cgroup *cgroup, struct cistern_error *error)
+static uint32_t level_read_v1(const char *directory, struct cistern_cgroup *cgroup,
+    uint64_t *level_bytes, struct cistern_error *error)
 {
     char text[STAT_TEXT_BYTES];
     uint32_t status = CISTERN_OK;
     uint64_t bytes;
     if (number_read(directory, "memory.limit_in_bytes", &bytes, &status, error)) {
-        limit_lower(cgroup, directory, "memory.limit_in_bytes", bytes, 0);
+        limit_lower(cgroup, directory, "memory.limit_in_bytes", bytes, 0, level_bytes);
     }
     if (status == CISTERN_OK && cgroup_file_read(directory, "memory.stat", text, sizeof text) > 0) {
         bytes = stat_field(text, "hierarchical_memory_limit");
         if (bytes > 0 && bytes < LIMIT_NONE_FROM) {
-            limit_lower(cgroup, directory, "memory.stat (hierarchical_memory_limit)", bytes, 0);
+            limit_lower(cgroup, directory, "memory.stat (hierarchical_memory_limit)", bytes, 0,
+                level_bytes);
         }
     }
     return status;
@@ -142,27 +144,45 @@ static uint64_t pinned_read(const char *directory, int version)
                         : stat_field(text, "total_rss") + stat_field(text, "total_shmem");
 }
 
+/* The least that any level leaves, told as if it were of the lowest limit: others in a group above
+ * may leave less of a higher one. */
+static uint64_t pinned_under_limit(
+    const uint64_t *limits, const uint64_t *pinned, uint32_t count, uint64_t lowest)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t beyond = limits[i] - lowest;
+        if (limits[i] != UINT64_MAX && pinned[i] > beyond && pinned[i] - beyond > most) {
+            most = pinned[i] - beyond;
+        }
+    }
+    return most;
+}
+
 static uint32_t place_read(
     struct cgroup_place *place, struct cistern_cgroup *cgroup, struct cistern_error *error)
 {
     int version = (int)cgroup->version;
     uint32_t status = CISTERN_OK;
     uint64_t bytes;
+    uint64_t limits[LEVEL_COUNT_MAX];
+    uint64_t pinned[LEVEL_COUNT_MAX];
+    uint32_t count = 0;
     const char *current = version == 2 ? "memory.current" : "memory.usage_in_bytes";
     if (number_read(place->path, current, &bytes, &status, error)) {
         cgroup->current_bytes = bytes;
     }
-    for (uint32_t level = 0; status == CISTERN_OK && level < LEVEL_COUNT_MAX; level++) {
-        uint64_t before = cgroup->limit_bytes;
-        status = version == 2 ? level_read_v2(place->path, cgroup, error)
-                              : level_read_v1(place->path, cgroup, error);
-        if (cgroup->limit_bytes < before) {
-            cgroup->pinned_bytes = pinned_read(place->path, version);
-        }
+    while (status == CISTERN_OK && count < LEVEL_COUNT_MAX) {
+        limits[count] = UINT64_MAX;
+        status = version == 2 ? level_read_v2(place->path, cgroup, &limits[count], error)
+                              : level_read_v1(place->path, cgroup, &limits[count], error);
+        pinned[count] = limits[count] == UINT64_MAX ? 0 : pinned_read(place->path, version);
+        count++;
         if (!go_up(place) || !is_limited_by(place->path, version)) {
             break;
         }
     }
+    cgroup->pinned_bytes = pinned_under_limit(limits, pinned, count, cgroup->limit_bytes);
     return status;
 }
 

@@ -26,8 +26,9 @@ struct cistern_cgroup {
     uint64_t limit_bytes; /* the lowest of all levels; UINT64_MAX = none sets one */
     uint64_t kill_bytes;  /* the lowest without memory.high; UINT64_MAX = none */
     uint64_t current_bytes; /* of the process's own group, page cache included; 0 = not known */
-    /* Anonymous and shared memory of everybody in the group that sets limit_bytes: what the kernel
-     * cannot take back without swap. 0 = not known. */
+    /* Anonymous and shared memory of everybody under the limit: what the kernel cannot take back
+     * without swap. Where a group above has a higher limit but less room left, as much as leaves
+     * that room of limit_bytes. 0 = not known. */
     uint64_t pinned_bytes;
     char limit_file[512]; /* the file that sets limit_bytes; "" = none */
 };

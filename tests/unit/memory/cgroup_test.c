@@ -73,6 +73,16 @@ static void v2_takes_the_lowest_of_all_levels(void **state)
     assert_int_equal(cgroup.is_throttle, 1);
     assert_int_equal(cgroup.pinned_bytes, 0); /* of that level: not known */
     assert_limit_file(&tree, &cgroup, "/sys/fs/cgroup/kube/memory.high");
+    /* others in a group above leave less than the lowest limit does */
+    tree_write(&tree, "/sys/fs/cgroup/kube/memory.stat", "anon 200\nshmem 0\n");
+    assert_int_equal(read_ok(&tree).pinned_bytes, 200);
+    tree_write(&tree, "/sys/fs/cgroup/kube/pod/memory.stat", "anon 3221225472\nshmem 0\n");
+    assert_int_equal(read_ok(&tree).pinned_bytes, 2 * GIB); /* 1 of 4 GiB is left, so 1 of 3 */
+    tree_write(&tree, "/sys/fs/cgroup/kube/memory.stat", "anon 3221225472\nshmem 5\n");
+    assert_int_equal(read_ok(&tree).pinned_bytes, 3 * GIB + 5);
+    tree_write(&tree, "/sys/fs/cgroup/kube/pod/memory.max", "3221225472\n"); /* equal limits */
+    tree_write(&tree, "/sys/fs/cgroup/kube/pod/memory.stat", "anon 1000\nshmem 24\n");
+    assert_int_equal(read_ok(&tree).pinned_bytes, 3 * GIB + 5);
     tree_write(&tree, "/sys/fs/cgroup/memory.max", "0\n"); /* the mount itself counts too */
     assert_int_equal(read_ok(&tree).limit_bytes, 0);
     tree_close(&tree);
