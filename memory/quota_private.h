@@ -1,5 +1,5 @@
 /*
- * quota_private.h -- the two words that decide whether a slot may have bytes, and the few steps in
+ * quota_private.h -- the three words that decide whether a slot may have bytes, and the few steps in
  * which they change.
  *
  * Owns:       used, limit and loan of one slot. A voluntary charge is one compare-exchange.

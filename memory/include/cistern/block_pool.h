@@ -29,6 +29,8 @@ struct cistern_block_pool_options {
     void (*ensure)(void *arg, uint64_t bytes);
     void *arg;
 };
+/* INVALID: reserve_bytes below 8 KiB or above 8 TiB. NO_MEMORY: no address space (ulimit -v). options
+ * may be NULL: all defaults. */
 CISTERN_MUST_USE uint32_t cistern_block_pool_create(struct cistern_component *component,
     const struct cistern_block_pool_options *options, struct cistern_block_pool **ret_pool,
     struct cistern_error *error);

@@ -36,15 +36,17 @@ struct cistern_elastic_options {
     uint64_t write_buffer_bytes_min; /* 0 = slot share / 4 */
     uint64_t write_buffer_bytes_max; /* 0 = 3/4 of the slot share */
 };
+/* Starts the governor thread with the pool's first one. INVALID: no name, too long a one, or one of
+ * the four callbacks that are required is missing. LIMIT: the pool has 64 already. NO_MEMORY, or the
+ * errno of a thread that could not start. */
 CISTERN_MUST_USE uint32_t cistern_elastic_open(struct cistern_slot *slot,
     const struct cistern_elastic_options *options, struct cistern_elastic **ret_elastic,
     struct cistern_error *error);
 /* returns when no callback is running; drops its tickets */
 void cistern_elastic_close(struct cistern_elastic *elastic);
 
-/* Safe point: evicts until free - tickets >= bytes or the cache is at its floor. No RocksDB lock
- *             may be held.
- * Returns 1 when there is room. */
+/* Safe point: evicts until free - tickets >= bytes or the cache is at its floor. No RocksDB lock may
+ * be held. Returns 1 when there is room. */
 int cistern_elastic_ensure(struct cistern_elastic *elastic, uint64_t bytes);
 /* Free bytes of the ledger, and of the elastic's slot, whichever is less; negative when
  * overdrawn. */

@@ -101,15 +101,15 @@ struct cistern_slot_options {
     uint32_t reserved;
 };
 /* LIMIT: slot_count_max slots are open, or the sum of limits would pass the budget. BUSY: the pool
- * is being resized. */
+ * is being resized. INVALID: debt_max_bytes or guarantee_bytes does not fit limit_bytes. */
 CISTERN_MUST_USE uint32_t cistern_slot_open_sized(struct cistern_pool *pool,
     const struct cistern_slot_options *options, uint64_t options_bytes,
     struct cistern_slot **ret_slot, struct cistern_error *error);
 #define cistern_slot_open(pool, options, ret_slot, error)                                          \
     cistern_slot_open_sized(                                                                       \
         (pool), (options), sizeof(struct cistern_slot_options), (ret_slot), (error))
-/* BUSY: a component is open (names it, and all holders with their bytes), or an elastic of the slot
- *       is open. What it lent and other slots' caches pin stays granted until it comes back. */
+/* BUSY: a component is open (names it, and the largest holders with their bytes), or an elastic of
+ * the slot is open. What it lent and other slots' caches pin stays granted until it comes back. */
 CISTERN_MUST_USE uint32_t cistern_slot_close(
     struct cistern_slot *slot, struct cistern_error *error);
 /* The process's own slot, for components that serve every slot (I/O buffers, coordinator).
@@ -139,12 +139,16 @@ struct cistern_component_options {
      * be called twice. */
     uint64_t (*reclaim)(void *arg, uint64_t target_bytes, int64_t deadline_ns);
     void *arg;
-    /* 1 = one thread at a time charges and uncharges this component (any may be next): its own
-     * count then needs no atomic addition, and up to 64 KiB (limit / 1024 of a small slot) of what
-     * it gave back stay charged for its next charge: a fifth of the cost */
+    /* 1 = one thread at a time charges and uncharges this component (any may be next; its reclaim
+     * callback is no exception): its own count then needs no atomic addition, and up to 64 KiB
+     * (limit / 1024 of a small slot) of what it gave back stay charged for its next charge: a fifth
+     * of the cost. They go back when the slot is above its limit, with the next larger charge, and
+     * at close; no reserve of another component takes them */
     uint32_t is_exclusive;
     uint32_t reserved;
 };
+/* INVALID: no name, too long a one, no reclaim class, or NEVER with a callback. LIMIT: the slot has 1024
+ * components already. NO_MEMORY. */
 CISTERN_MUST_USE uint32_t cistern_component_open_sized(struct cistern_slot *slot,
     const struct cistern_component_options *options, uint64_t options_bytes,
     struct cistern_component **ret_component, struct cistern_error *error);
@@ -170,14 +174,14 @@ void cistern_component_uncharge(struct cistern_component *component, uint64_t by
 /* For callers that cannot stop (RocksDB's block allocator): always admitted. What passes the
  * limit is debt: no voluntary charge of the slot succeeds before it is repaid. */
 void cistern_component_charge_forced(struct cistern_component *component, uint64_t bytes);
-/* Absolute: what the component holds that we can observe but not hook (memtables, table
- *           readers). Replaces the last report. */
+/* Absolute: what the component holds that we can observe but not hook (memtables, table readers).
+ * Replaces the last report. */
 void cistern_component_report(struct cistern_component *component, uint64_t bytes);
-/* The hard path: makes room for `bytes` (does not charge them) by the reclaim callbacks of the
- *                slot, INSTANT class first, then
- * WITH_IO. deadline_ns: absolute cistern_now_ns(); 0 = never waits. LIMIT: error names the slot,
- * the component, the bytes missing, every holder of the slot, and the option to raise. TIMEOUT:
- * the deadline passed with room still missing. */
+/* The hard path: makes room for `bytes` (does not charge them): what the slot lent comes back, then
+ * the reclaim callbacks of the slot, INSTANT class first, then WITH_IO. deadline_ns: absolute
+ * cistern_now_ns(); 0 = never waits. LIMIT: error names the slot, the component, the bytes missing,
+ * the largest holders of the slot, and the option to raise. TIMEOUT: the deadline passed with room
+ * still missing. */
 CISTERN_MUST_USE uint32_t cistern_component_reserve(struct cistern_component *component,
     uint64_t bytes, int64_t deadline_ns, struct cistern_error *error);
 

@@ -33,8 +33,9 @@ struct cistern_region_options {
     uint32_t huge_pages;
     uint32_t reserved;
 };
-/* NO_MEMORY: the address space is not to be had (ulimit -v); the message says how much was asked
- * for. */
+/* INVALID: a granule that is no power of two from 4096 bytes to 2 MiB, a reservation that is no
+ * multiple of it, huge pages with a smaller granule than 2 MiB. NO_MEMORY: the address space is not
+ * to be had (ulimit -v); the message says how much was asked for. */
 CISTERN_MUST_USE uint32_t cistern_region_create(struct cistern_component *component,
     const struct cistern_region_options *options, struct cistern_region **ret_region,
     struct cistern_error *error);
