@@ -59,6 +59,13 @@ static int lend(struct cistern_slot *lender, struct cistern_slot *borrower, uint
     return 1;
 }
 
+/* Caller holds pool.lock. While a recall has the slot in hand, what it lends may be in no count. */
+static int may_borrow(const struct cistern_slot *slot)
+{
+    return !slot->pool->is_resizing && slot->is_open && !slot->is_closing &&
+           load(&slot->lent) == 0 && slot->recall_count == 0;
+}
+
 uint64_t loan_borrow(struct cistern_slot *slot, uint64_t bytes)
 {
     struct cistern_pool *pool = slot->pool;
@@ -67,8 +74,7 @@ uint64_t loan_borrow(struct cistern_slot *slot, uint64_t bytes)
         return 0;
     }
     pthread_mutex_lock(&pool->lock);
-    while (!pool->is_resizing && slot->is_open && !slot->is_closing && load(&slot->lent) == 0 &&
-           borrowed < bytes) {
+    while (borrowed < bytes && may_borrow(slot)) {
         struct cistern_slot *lender = find_lender(pool, slot);
         if (lender == NULL) {
             break;

@@ -268,6 +268,75 @@ static void what_opens_in_a_lender_is_sized_by_its_share(void **state)
     house_close(&house);
 }
 
+/* ---------------------------------------------------------------- a recall under way */
+
+/* A cache whose eviction takes as long as the test wants, and then finds everything pinned. */
+struct slow_cache {
+    _Atomic uint32_t entered;
+    _Atomic uint32_t go;
+};
+
+static uint64_t slow_evict(void *arg, uint64_t target_bytes, int64_t deadline_ns)
+{
+    (void)target_bytes;
+    (void)deadline_ns;
+    struct slow_cache *cache = arg;
+    atomic_store(&cache->entered, 1);
+    while (!atomic_load(&cache->go)) {
+        cistern_sleep_ns(100000);
+    }
+    return 0;
+}
+
+static void *recall_all(void *arg)
+{
+    (void)!cistern_component_reserve(arg, 30 * MIB, 0, NULL);
+    return NULL;
+}
+
+/* Who lends does not borrow, and what is halfway back may stay lent. */
+static void a_lender_does_not_borrow_while_it_recalls(void **state)
+{
+    (void)state;
+    struct house house = {0};
+    struct cistern_error error;
+    struct cistern_component *pinned;
+    struct slow_cache slow = {0};
+    pthread_t thread;
+    struct cistern_component_options options = {.name = "pinned",
+        .reclaim_class = CISTERN_RECLAIM_INSTANT,
+        .reclaim_from_any_thread = 1,
+        .reclaim = slow_evict,
+        .arg = &slow};
+    house_open(&house, 3);
+    assert_ok(cistern_component_open(house.slots[1], &options, &pinned, &error), error);
+    assert_int_equal(cistern_component_charge(house.hard[2], 28 * MIB), CISTERN_OK);
+    assert_int_equal(cistern_component_charge(pinned, 31 * MIB), CISTERN_OK);
+    assert_ok(cistern_component_reserve(pinned, 4 * MIB, 0, &error), error);
+    assert_int_equal(cistern_component_charge(pinned, 4 * MIB), CISTERN_OK);
+    assert_int_equal(cistern_slot_lent_bytes(house.slots[0]), 4 * MIB);
+    atomic_store(&slow.entered, 0);
+    assert_int_equal(pthread_create(&thread, NULL, recall_all, house.hard[0]), 0);
+    while (!atomic_load(&slow.entered)) {
+        cistern_sleep_ns(100000);
+    }
+    cistern_component_uncharge(house.hard[2], 28 * MIB); /* somebody who could lend */
+    for (uint32_t i = 0; i < 27; i++) {
+        assert_int_equal(cistern_component_charge(house.caches[0].component, MIB), CISTERN_OK);
+        house.caches[0].bytes += MIB;
+    }
+    assert_ok(cistern_component_reserve(house.caches[0].component, 2 * MIB, 0, &error), error);
+    assert_int_equal(cistern_slot_loan_bytes(house.slots[0]), 0); /* it evicted its own */
+    assert_int_equal(house.caches[0].bytes, 25 * MIB);
+    atomic_store(&slow.go, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(cistern_slot_lent_bytes(house.slots[0]), 4 * MIB);
+    expect_sum(&house);
+    cistern_component_uncharge(pinned, 35 * MIB);
+    cistern_component_close(pinned);
+    house_close(&house);
+}
+
 /* ---------------------------------------------------------------- eight threads */
 
 struct worker {
@@ -357,6 +426,7 @@ int main(void)
         cmocka_unit_test(closing_returns_loans),
         cmocka_unit_test(an_elastic_borrows_and_yields),
         cmocka_unit_test(what_opens_in_a_lender_is_sized_by_its_share),
+        cmocka_unit_test(a_lender_does_not_borrow_while_it_recalls),
         cmocka_unit_test(eight_owners_borrow_and_recall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
