@@ -167,6 +167,7 @@ static uint64_t recall_piece(
     uint64_t piece = least(bytes, least(load(&borrower->quota.loan), load(lent)));
     uint64_t over = piece > 0 ? quota_lower(&borrower->quota, &borrower->quota.loan, piece) : 0;
     atomic_fetch_sub(lent, piece); /* nobody else recalls it meanwhile */
+    pool->orphaned_in_hand += lender == NULL ? piece : 0; /* and nobody is granted it */
     pthread_mutex_unlock(&pool->lock);
     if (over > 0) {
         (void)reserve_evict(borrower, over, deadline_ns);
@@ -176,6 +177,7 @@ static uint64_t recall_piece(
     over = piece > 0 ? least(bytes_over(borrower), piece) : 0;
     quota_raise(&borrower->quota.loan, over); /* not evictable now: stays lent */
     atomic_fetch_add(lent, over);
+    pool->orphaned_in_hand -= lender == NULL ? piece : 0;
     if (lender != NULL) {
         quota_raise(&lender->quota.limit, piece - over);
     }

@@ -104,6 +104,7 @@ struct cistern_pool {
     _Atomic uint64_t process_reserve_bytes; /* Written by: resize, under pool.lock */
     uint32_t is_resizing;                   /* Guarded by: pool.lock */
     _Atomic uint64_t orphaned;              /* loans whose lenders are closed; under pool.lock */
+    uint64_t orphaned_in_hand;              /* of them, in a recall now; Guarded by: pool.lock */
     uint64_t page_bytes;
     uint32_t slot_count_max;
     uint32_t accounting;

@@ -105,7 +105,8 @@ static uint32_t options_resolve(const struct cistern_pool *pool,
 /* Caller holds pool.lock. */
 static uint64_t granted_total(const struct cistern_pool *pool)
 {
-    uint64_t total = pool->process_reserve_bytes + atomic_load(&pool->orphaned);
+    uint64_t total =
+        pool->process_reserve_bytes + atomic_load(&pool->orphaned) + pool->orphaned_in_hand;
     for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
         total += pool->slots[i].is_open ? pool->slots[i].granted_bytes : 0;
     }

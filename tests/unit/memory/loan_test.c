@@ -337,6 +337,66 @@ static void a_lender_does_not_borrow_while_it_recalls(void **state)
     house_close(&house);
 }
 
+struct opener {
+    struct cistern_pool *pool;
+    struct cistern_slot *slot;
+    uint32_t status;
+};
+
+static void *open_a_slot(void *arg)
+{
+    struct opener *opener = arg;
+    struct cistern_slot_options options = {.limit_bytes = 32 * MIB, .debt_max_bytes = 1 * MIB};
+    opener->status = cistern_slot_open(opener->pool, &options, &opener->slot, NULL);
+    return NULL;
+}
+
+/* What a closed slot had lent stays granted until it is back: also while somebody calls it back. */
+static void what_is_called_back_for_nobody_is_not_granted_twice(void **state)
+{
+    (void)state;
+    struct house house = {0};
+    struct cistern_error error;
+    struct cistern_component *pinned;
+    struct slow_cache slow = {0};
+    pthread_t thread;
+    struct cistern_component_options options = {.name = "pinned",
+        .reclaim_class = CISTERN_RECLAIM_INSTANT,
+        .reclaim_from_any_thread = 1,
+        .reclaim = slow_evict,
+        .arg = &slow};
+    house_open(&house, 2); /* slots have all of the budget */
+    assert_ok(cistern_component_open(house.slots[1], &options, &pinned, &error), error);
+    assert_int_equal(cistern_component_charge(pinned, 31 * MIB), CISTERN_OK);
+    assert_ok(cistern_component_reserve(pinned, 4 * MIB, 0, &error), error);
+    assert_int_equal(cistern_component_charge(pinned, 4 * MIB), CISTERN_OK);
+    atomic_store(&slow.go, 1);
+    soft_close(&house.caches[0]);
+    cistern_component_close(house.hard[0]);
+    assert_ok(cistern_slot_close(house.slots[0], &error), error);
+    house.slots[0] = NULL;
+    atomic_store(&slow.go, 0);
+    atomic_store(&slow.entered, 0);
+    struct opener first = {.pool = house.pool};
+    struct opener second = {.pool = house.pool};
+    assert_int_equal(pthread_create(&thread, NULL, open_a_slot, &first), 0);
+    while (!atomic_load(&slow.entered)) {
+        cistern_sleep_ns(100000);
+    }
+    (void)open_a_slot(&second);
+    atomic_store(&slow.go, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(second.status, CISTERN_LIMIT);
+    assert_int_equal(first.status, CISTERN_LIMIT);
+    assert_int_equal(cistern_slot_loan_bytes(house.slots[1]), 4 * MIB);
+    cistern_component_uncharge(pinned, 35 * MIB);
+    (void)open_a_slot(&first);
+    assert_int_equal(first.status, CISTERN_OK);
+    assert_ok(cistern_slot_close(first.slot, &error), error);
+    cistern_component_close(pinned);
+    house_close(&house);
+}
+
 /* ---------------------------------------------------------------- eight threads */
 
 struct worker {
@@ -427,6 +487,7 @@ int main(void)
         cmocka_unit_test(an_elastic_borrows_and_yields),
         cmocka_unit_test(what_opens_in_a_lender_is_sized_by_its_share),
         cmocka_unit_test(a_lender_does_not_borrow_while_it_recalls),
+        cmocka_unit_test(what_is_called_back_for_nobody_is_not_granted_twice),
         cmocka_unit_test(eight_owners_borrow_and_recall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
