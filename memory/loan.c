@@ -146,6 +146,12 @@ static _Atomic uint64_t *lent_of(struct cistern_pool *pool, struct cistern_slot 
     return lender != NULL ? &lender->lent : &pool->orphaned;
 }
 
+/* What of it is in a recall now: in neither limit nor loan. */
+static _Atomic uint64_t *in_hand_of(struct cistern_pool *pool, struct cistern_slot *lender)
+{
+    return lender != NULL ? &lender->lent_in_hand : &pool->orphaned_in_hand;
+}
+
 /* Caller holds pool.lock. A slot in a recall is not closed before the recall is through with it. */
 static void recall_mark(struct cistern_slot *lender, struct cistern_slot *borrower, int is_begin)
 {
@@ -163,11 +169,12 @@ static uint64_t recall_piece(
 {
     struct cistern_pool *pool = borrower->pool;
     _Atomic uint64_t *lent = lent_of(pool, lender);
+    _Atomic uint64_t *in_hand = in_hand_of(pool, lender);
     pthread_mutex_lock(&pool->lock);
     uint64_t piece = least(bytes, least(load(&borrower->quota.loan), load(lent)));
     uint64_t over = piece > 0 ? quota_lower(&borrower->quota, &borrower->quota.loan, piece) : 0;
-    atomic_fetch_sub(lent, piece); /* nobody else recalls it meanwhile */
-    pool->orphaned_in_hand += lender == NULL ? piece : 0; /* and nobody is granted it */
+    atomic_fetch_add(in_hand, piece); /* nobody is granted it meanwhile, */
+    atomic_fetch_sub(lent, piece);    /* and nobody else recalls it */
     pthread_mutex_unlock(&pool->lock);
     if (over > 0) {
         (void)reserve_evict(borrower, over, deadline_ns);
@@ -177,10 +184,10 @@ static uint64_t recall_piece(
     over = piece > 0 ? least(bytes_over(borrower), piece) : 0;
     quota_raise(&borrower->quota.loan, over); /* not evictable now: stays lent */
     atomic_fetch_add(lent, over);
-    pool->orphaned_in_hand -= lender == NULL ? piece : 0;
     if (lender != NULL) {
         quota_raise(&lender->quota.limit, piece - over);
     }
+    atomic_fetch_sub(in_hand, piece);
     recall_mark(lender, borrower, 0);
     pthread_mutex_unlock(&pool->lock);
     return piece - over;

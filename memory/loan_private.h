@@ -1,7 +1,7 @@
 /*
  * loan_private.h -- moves unused limit from idle slots to slots whose cache is full, and back.
  *
- * Owns:       slot.lent and slot.quota.loan; pool.orphaned (and orphaned_in_hand), what closed slots
+ * Owns:       slot.lent (lent_in_hand), slot.quota.loan; pool.orphaned (_in_hand), what closed slots
  *             had lent and pinned caches still hold: it counts as granted until it comes back.
  * Invariant:  the sum of all limits and loans never grows: a piece is lowered here, looked at, and
  *             only then raised there. Between the two steps it belongs to nobody.

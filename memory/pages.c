@@ -118,7 +118,8 @@ uint32_t cistern_pages_allocate(struct cistern_component *component, uint32_t pa
     if (page_count == 0) {
         return CISTERN_OK;
     }
-    if (page_count * slot->pool->page_bytes > cistern_slot_share_bytes(slot)) {
+    uint64_t bytes = page_count * slot->pool->page_bytes;
+    if (bytes > cistern_slot_share_bytes(slot) && bytes > slot_share_exact(slot)) {
         return cistern_fail(error, CISTERN_INVALID, component->name,
             "%s: cannot allocate %u pages for %s: the slot has %llu of %llu bytes in all",
             slot->name, page_count, component->name, (unsigned long long)total_count(slot),

@@ -80,7 +80,7 @@ struct cistern_slot {
     uint32_t is_closing;   /* neither lends nor borrows; Guarded by: pool.lock */
     uint32_t weight;
     uint32_t component_count; /* Guarded by: pool.lock */
-    /* limit + lent + debt_max; Guarded by: pool.lock */
+    /* limit + lent + lent_in_hand + debt_max; Guarded by: pool.lock */
     uint64_t granted_bytes;
     uint64_t guarantee_bytes;
     _Atomic uint64_t debt_max;            /* Written by: open and resize, under pool.lock */
@@ -92,9 +92,10 @@ struct cistern_slot {
     struct shared_entry *shared;          /* what is leased; Guarded by: pool.lock */
     char padding[CACHE_LINE_BYTES];
     struct quota quota;
-    _Atomic uint64_t lent;       /* part of the limit that is another's loan; under pool.lock */
-    _Atomic int64_t recalled_ns; /* when the owner last asked for it back; 0 = never */
-    _Atomic uint64_t reported;   /* the part of `used` that was reported, not charged */
+    _Atomic uint64_t lent;         /* part of the limit that is another's loan; under pool.lock */
+    _Atomic uint64_t lent_in_hand; /* part that is in a recall now; under pool.lock */
+    _Atomic int64_t recalled_ns;   /* when the owner last asked for it back; 0 = never */
+    _Atomic uint64_t reported;     /* the part of `used` that was reported, not charged */
     _Atomic uint64_t peak;
     char padding_after[CACHE_LINE_BYTES];
 };
@@ -104,7 +105,7 @@ struct cistern_pool {
     _Atomic uint64_t process_reserve_bytes; /* Written by: resize, under pool.lock */
     uint32_t is_resizing;                   /* Guarded by: pool.lock */
     _Atomic uint64_t orphaned;              /* loans whose lenders are closed; under pool.lock */
-    uint64_t orphaned_in_hand;              /* of them, in a recall now; Guarded by: pool.lock */
+    _Atomic uint64_t orphaned_in_hand;      /* of them, in a recall now; under pool.lock */
     uint64_t page_bytes;
     uint32_t slot_count_max;
     uint32_t accounting;
@@ -130,6 +131,8 @@ uint64_t pool_process_limit(uint64_t budget_bytes, uint64_t reserve_bytes);
 /* What is used beyond limit and loan. */
 uint64_t slot_debt(const struct cistern_slot *slot);
 int64_t slot_free(const struct cistern_slot *slot); /* limit + loan - used; negative: debt */
+/* cistern_slot_share_bytes() while no loan moves; takes pool.lock. */
+uint64_t slot_share_exact(struct cistern_slot *slot);
 /* Of the limit alone, for what may not fill a loan. */
 int64_t slot_free_own(const struct cistern_slot *slot);
 /* Records a new high of the slot (and through it of the pool). */

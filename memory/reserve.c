@@ -225,8 +225,8 @@ uint32_t cistern_component_reserve(struct cistern_component *component, uint64_t
 {
     assert(!reserve_in_callback());
     struct cistern_slot *slot = component->slot;
-    uint64_t most = cistern_slot_limit_bytes(slot) + cistern_slot_lent_bytes(slot);
-    if (bytes > most && !(component->may_borrow && bytes <= slot->pool->budget_bytes)) {
+    if (bytes > slot_share_exact(slot) &&
+        !(component->may_borrow && bytes <= slot->pool->budget_bytes)) {
         return refuse(component, bytes, CISTERN_LIMIT, error);
     }
     for (uint32_t round = 0; round < RESERVE_ROUNDS_MAX; round++) {

@@ -53,6 +53,14 @@ uint64_t slot_debt(const struct cistern_slot *slot)
     return free_bytes < 0 ? (uint64_t)-free_bytes : 0;
 }
 
+uint64_t slot_share_exact(struct cistern_slot *slot)
+{
+    pthread_mutex_lock(&slot->pool->lock);
+    uint64_t share = cistern_slot_share_bytes(slot);
+    pthread_mutex_unlock(&slot->pool->lock);
+    return share;
+}
+
 void counter_raise(_Atomic uint64_t *counter, uint64_t value)
 {
     uint64_t seen = atomic_load_explicit(counter, memory_order_relaxed);
@@ -105,8 +113,8 @@ static uint32_t options_resolve(const struct cistern_pool *pool,
 /* Caller holds pool.lock. */
 static uint64_t granted_total(const struct cistern_pool *pool)
 {
-    uint64_t total =
-        pool->process_reserve_bytes + atomic_load(&pool->orphaned) + pool->orphaned_in_hand;
+    uint64_t total = pool->process_reserve_bytes;
+    total += atomic_load(&pool->orphaned) + atomic_load(&pool->orphaned_in_hand);
     for (uint32_t i = 1; i <= pool->slot_count_max; i++) {
         total += pool->slots[i].is_open ? pool->slots[i].granted_bytes : 0;
     }
@@ -257,7 +265,8 @@ uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot)
 
 uint64_t cistern_slot_share_bytes(const struct cistern_slot *slot)
 {
-    return cistern_slot_limit_bytes(slot) + cistern_slot_lent_bytes(slot);
+    return cistern_slot_limit_bytes(slot) + cistern_slot_lent_bytes(slot) +
+           atomic_load_explicit(&slot->lent_in_hand, memory_order_relaxed);
 }
 
 uint64_t cistern_slot_loan_bytes(const struct cistern_slot *slot)

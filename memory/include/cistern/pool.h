@@ -122,7 +122,8 @@ uint32_t cistern_slot_index(const struct cistern_slot *slot);
  * what is lent. */
 uint64_t cistern_slot_limit_bytes(const struct cistern_slot *slot);
 /* The same with what is lent: its own share, which a charge may reach after a
- * cistern_component_reserve() has asked for it back. */
+ * cistern_component_reserve() has asked for it back. A look at several words: one that moves is
+ * missed for some nanoseconds. */
 uint64_t cistern_slot_share_bytes(const struct cistern_slot *slot);
 /* What other slots lent this one, for clean cache that any thread can evict; and what it lent. */
 uint64_t cistern_slot_loan_bytes(const struct cistern_slot *slot);

@@ -320,6 +320,11 @@ static void a_lender_does_not_borrow_while_it_recalls(void **state)
     while (!atomic_load(&slow.entered)) {
         cistern_sleep_ns(100000);
     }
+    /* its share is its share, whoever calls how much of it back */
+    assert_int_equal(cistern_slot_share_bytes(house.slots[0]), 31 * MIB);
+    int64_t deadline = cistern_now_ns() + 20000000;
+    assert_status(cistern_component_reserve(house.hard[0], 31 * MIB, deadline, &error),
+        CISTERN_TIMEOUT);
     cistern_component_uncharge(house.hard[2], 28 * MIB); /* somebody who could lend */
     for (uint32_t i = 0; i < 27; i++) {
         assert_int_equal(cistern_component_charge(house.caches[0].component, MIB), CISTERN_OK);
