@@ -8,7 +8,7 @@
  * Rules:      only clean cache that any thread can evict may fill a loan (the quota sees to it), so
  *             that a recall never waits for the borrower's owner. A slot that borrows does not
  *             lend, one that lends does not borrow. What is lent is free room beyond
- *             max(LOAN_KEEP_MIN, limit / LOAN_KEEP_PART), and not within LOAN_REST_NS of a recall.
+ *             max(LOAN_KEEP_MIN, share / LOAN_KEEP_PART), and not within LOAN_REST_NS of a recall.
  * Threads:    any; no lock of ours may be held: callbacks run. Moves take pool.lock.
  */
 #ifndef CISTERN_LOAN_PRIVATE_H

@@ -169,12 +169,19 @@ static uint32_t entry_reserve(
     return status;
 }
 
-static void entry_unreserve(struct shared_entry *entry)
+/* The bytes go back, then the type is free, and the component goes last: it is what keeps the slot
+ * open under us. */
+static void entry_end(struct cistern_slot *slot, struct shared_entry *entry)
 {
-    if (!entry->is_external) {
-        cistern_component_uncharge(entry->component, entry->bytes);
+    struct cistern_component *component = entry->component;
+    if (component != NULL && !entry->is_external) {
+        cistern_component_uncharge(component, entry->bytes);
     }
-    cistern_component_close(entry->component);
+    pthread_mutex_lock(&slot->pool->lock);
+    entry_unlink(slot, entry);
+    pthread_mutex_unlock(&slot->pool->lock);
+    cistern_component_close(component);
+    cistern_release(entry);
 }
 
 static struct shared_entry *entry_allocate(const struct cistern_shared_options *options)
@@ -206,22 +213,16 @@ static uint32_t entry_make(struct cistern_slot *slot, struct shared_entry *entry
     uint32_t status = entry_reserve(slot, entry, error);
     if (status == CISTERN_OK) {
         status = options->create(options->arg, entry->bytes, &entry->resource, error);
-        if (status != CISTERN_OK) {
-            entry_unreserve(entry);
-        }
+    }
+    if (status != CISTERN_OK) {
+        entry_end(slot, entry);
+        return status;
     }
     pthread_mutex_lock(&slot->pool->lock);
-    if (status == CISTERN_OK) {
-        entry->is_ready = 1;
-        lease_fill(slot, entry, lease_add(slot, entry, note, options->holder), ret_lease);
-    } else {
-        entry_unlink(slot, entry);
-    }
+    entry->is_ready = 1;
+    lease_fill(slot, entry, lease_add(slot, entry, note, options->holder), ret_lease);
     pthread_mutex_unlock(&slot->pool->lock);
-    if (status != CISTERN_OK) {
-        cistern_release(entry);
-    }
-    return status;
+    return CISTERN_OK;
 }
 
 /* ---- leases ---- */
@@ -363,11 +364,7 @@ uint32_t cistern_shared_release(struct cistern_lease *lease, struct cistern_erro
     if (last->destroy != NULL) {
         status = last->destroy(last->arg, last->resource, error);
     }
-    entry_unreserve(last);
-    pthread_mutex_lock(&slot->pool->lock);
-    entry_unlink(slot, last);
-    pthread_mutex_unlock(&slot->pool->lock);
-    cistern_release(last);
+    entry_end(slot, last);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include "cistern/shared.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -399,6 +400,65 @@ static void who_comes_meanwhile_waits_as_asked(void **state)
     fixture_close(&f);
 }
 
+struct releaser {
+    _Atomic uint32_t is_held; /* 1: the lease is the thread's to release */
+    _Atomic uint32_t stop;
+    struct cistern_lease lease;
+};
+
+static void *release_what_comes(void *arg)
+{
+    struct releaser *releaser = arg;
+    while (!atomic_load(&releaser->stop)) {
+        if (!atomic_load(&releaser->is_held)) {
+            sched_yield();
+            continue;
+        }
+        (void)!cistern_shared_release(&releaser->lease, NULL);
+        atomic_store(&releaser->is_held, 0);
+    }
+    return NULL;
+}
+
+/* A slot that could be closed has no resource left, however recently the last lease ended: who
+ * opens it next finds the type free. */
+static void a_slot_that_closes_has_no_resource(void **state)
+{
+    (void)state;
+    struct pool_fixture f;
+    struct releaser releaser = {0};
+    struct factory factory = {0};
+    struct cistern_slot_options options = {
+        .limit_bytes = 8 * FIXTURE_MIB, .debt_max_bytes = FIXTURE_MIB};
+    struct cistern_shared_options shared = {
+        .type = "cache", .bytes = 1000, .create = make, .destroy = unmake, .arg = &factory};
+    pthread_t thread;
+    uint64_t busy = 0;
+    fixture_open(&f, 64 * FIXTURE_MIB, 8 * FIXTURE_MIB, FIXTURE_MIB);
+    assert_int_equal(pthread_create(&thread, NULL, release_what_comes, &releaser), 0);
+    for (uint64_t i = test_rounds(10000); i > 0; i--) {
+        struct cistern_slot *slot;
+        struct cistern_lease second = {0};
+        assert_ok(cistern_slot_open(f.pool, &options, &slot, &f.error), f.error);
+        factory.slot = slot;
+        assert_ok(cistern_shared_lease(slot, &shared, &releaser.lease, &f.error), f.error);
+        atomic_store(&releaser.is_held, 1);
+        while (cistern_slot_close(slot, NULL) != CISTERN_OK) {
+        }
+        assert_ok(cistern_slot_open(f.pool, &options, &slot, &f.error), f.error);
+        busy += cistern_shared_lease(slot, &shared, &second, NULL) != CISTERN_OK;
+        while (atomic_load(&releaser.is_held)) {
+            sched_yield();
+        }
+        assert_ok(cistern_shared_release(&second, &f.error), f.error);
+        assert_ok(cistern_slot_close(slot, &f.error), f.error);
+    }
+    atomic_store(&releaser.stop, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(busy, 0);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +472,7 @@ int main(void)
         cmocka_unit_test(each_failed_allocation_leaves_nothing),
         cmocka_unit_test(threads_share_one_at_a_time),
         cmocka_unit_test(who_comes_meanwhile_waits_as_asked),
+        cmocka_unit_test(a_slot_that_closes_has_no_resource),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
