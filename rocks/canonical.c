@@ -22,7 +22,9 @@ struct canonical_state { /* as of the moment */
     struct shim_family *family;
     struct key_layout layout;
     uint32_t id;
+    uint32_t kind;
     uint32_t stamped;
+    uint32_t head_bytes;
 };
 
 struct canonical {
@@ -46,10 +48,13 @@ static uint32_t state_add(
     entry->family = state->family;
     entry->layout = state->layout;
     entry->id = state->base.id;
+    entry->kind = state->base.descriptor.kind;
     entry->stamped = state->stamped;
+    entry->head_bytes = state->head_bytes;
+    struct cistern_state_descriptor descriptor = state->base.descriptor;
+    descriptor.ttl.watermark_ms = descriptor.ttl.event_time ? state->base.backend->watermark_ms : 0;
     char *text = NULL;
-    uint32_t status =
-        cistern_descriptor_encode(&state->base.descriptor, state->base.id, &text, error);
+    uint32_t status = cistern_descriptor_encode(&descriptor, state->base.id, &text, error);
     if (status == CISTERN_OK) {
         status = cistern_seg_writer_state(canonical->writer, entry->id, text, error);
     }
@@ -172,13 +177,34 @@ static uint32_t iterator_park(struct canonical *canonical, struct cistern_error 
     return CISTERN_OK;
 }
 
+/* The stored value, without its head, becomes the entry's. */
+static void value_set(const struct canonical_state *state, struct cistern_span stored,
+    struct cistern_seg_entry *entry)
+{
+    const uint8_t *bytes = stored.data;
+    entry->has_written = state->stamped;
+    entry->value =
+        (struct cistern_span){bytes + state->head_bytes, stored.bytes - state->head_bytes};
+    if (state->kind == CISTERN_LIST || state->kind == CISTERN_TIMERS) {
+        return; /* the stamps of a list are in its frames */
+    }
+    if (state->stamped) {
+        entry->written_ms = (int64_t)cistern_get_u64_be(bytes);
+    }
+    if (state->kind == CISTERN_MAP && bytes[state->head_bytes - 1] != 0) {
+        entry->value = (struct cistern_span){NULL, 0};
+    }
+}
+
 static uint32_t entry_add(struct canonical *canonical, struct cistern_span key,
     struct cistern_span value, struct cistern_error *error)
 {
     const struct canonical_state *state = &canonical->states[canonical->state_next];
     struct cistern_address address;
-    if (key_decode(&state->layout, key, &address) != CISTERN_OK ||
-        (state->stamped && value.bytes < ROCKS_STAMP_BYTES)) {
+    struct cistern_span rest = {NULL, 0};
+    if (key_decode(&state->layout, key, &address, &rest) != CISTERN_OK ||
+        value.bytes < state->head_bytes ||
+        (state->kind == CISTERN_LIST && rest.bytes != KEY_NUMBER_BYTES)) {
         return cistern_fail_corrupt(error, "snapshot", UINT64_MAX,
             "state %u holds an entry of %llu + %llu bytes that is none of its layout", state->id,
             (unsigned long long)key.bytes, (unsigned long long)value.bytes);
@@ -188,14 +214,9 @@ static uint32_t entry_add(struct canonical *canonical, struct cistern_span key,
         .key_group = address.key_group,
         .key = address.key,
         .name_space = address.name_space,
-        .value = value,
+        .user_key = rest,
     };
-    if (state->stamped) {
-        entry.has_written = 1;
-        entry.written_ms = (int64_t)cistern_get_u64_be(value.data);
-        entry.value.data = (const uint8_t *)value.data + ROCKS_STAMP_BYTES;
-        entry.value.bytes = value.bytes - ROCKS_STAMP_BYTES;
-    }
+    value_set(state, value, &entry);
     return cistern_seg_writer_add(canonical->writer, &entry, error);
 }
 

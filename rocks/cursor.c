@@ -1,203 +1,219 @@
 /*
- * cursor.c -- every entry of a state, through a buffer of copies.
- *
- * Between calls a cursor holds a moment of the database (which pins no memory), the last key, and
- * at most 64 KiB of copies: the RocksDB iterator lives only while the buffer is filled, so nothing
- * has to be parked under pressure.
- * Threads: owner only.
+ * cursor.c -- opened over a whole state, its keys, one map or one list; hands out what fill.c has
+ * copied. See cursor_private.h.
  */
-#include "rocks_private.h"
+#include "cursor_private.h"
 #include "cistern/alloc.h"
-#include "cistern/clock.h"
+#include "cistern/endian.h"
 #include "cistern/error.h"
 
 #include <string.h>
 
-#define BUFFER_BYTES (56u << 10) /* with the entries' table below 64 KiB */
-#define BUFFER_COUNT_MAX 128u
-#define BLOCKS_BYTES (256ull << 10) /* what an iterator may load at its safe point */
+/* The caller fills in the rest; its inputs are not needed any more. */
+static uint32_t cursor_create(
+    struct cistern_state *state, struct rocks_cursor **ret_cursor, struct cistern_error *error)
+{
+    struct rocks_cursor *cursor = cistern_allocate_zeroed(1, sizeof *cursor);
+    if (cursor == NULL) {
+        return cistern_fail(
+            error, CISTERN_NO_MEMORY, state->descriptor.name, "no memory for a cursor");
+    }
+    cursor->base.state = state;
+    *ret_cursor = cursor;
+    return CISTERN_OK;
+}
 
-struct buffered {
-    uint64_t offset; /* of the key in the buffer; the value follows it */
-    uint32_t key_bytes;
-    uint64_t value_bytes;
-};
+static uint32_t open_state(
+    struct rocks_state *state, struct rocks_cursor **ret_cursor, struct cistern_error *error)
+{
+    struct rocks *rocks = rocks_of(state->base.backend);
+    uint32_t status = rocks_usable(rocks, error);
+    if (status == CISTERN_OK) {
+        status = cursor_create(&state->base, ret_cursor, error);
+    }
+    if (status == CISTERN_OK) {
+        status = range_init_groups(
+            &(*ret_cursor)->range, &state->layout, &rocks->base.options.range, error);
+    }
+    return status;
+}
 
-struct rocks_cursor {
-    struct cistern_cursor base;
-    struct shim_view *view;
-    uint8_t lower[KEY_GROUP_BYTES_MAX];
-    uint8_t upper[KEY_GROUP_BYTES_MAX];
-    uint32_t upper_bytes; /* 0 = the last group there can be */
-    uint8_t *buffer;      /* grows for one entry larger than BUFFER_BYTES, and shrinks again */
-    uint64_t buffer_capacity;
-    struct buffered entries[BUFFER_COUNT_MAX];
-    uint32_t entry_count;
-    uint32_t entry_next;
-    uint8_t *last_key; /* where the next fill goes on */
-    uint64_t last_bytes;
-    uint64_t last_capacity;
-    uint32_t at_end;
-};
+static uint32_t give(
+    uint32_t status, struct rocks_cursor *cursor, struct cistern_cursor **ret_cursor)
+{
+    if (status == CISTERN_OK) {
+        *ret_cursor = &cursor->base;
+    } else if (cursor != NULL) {
+        cursor_close(&cursor->base);
+    }
+    return status;
+}
 
 uint32_t cursor_open(
     struct cistern_state *base, struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     struct rocks_state *state = rocks_state_of(base);
     struct rocks *rocks = rocks_of(base->backend);
-    uint32_t status = rocks_usable(rocks, error);
-    if (status != CISTERN_OK) {
-        return status;
+    struct rocks_cursor *cursor = NULL;
+    uint32_t status = open_state(state, &cursor, error);
+    if (status == CISTERN_OK) {
+        status = shim_view_open(rocks->db, &cursor->view, error);
     }
     value_begin(rocks);
-    struct rocks_cursor *cursor = cistern_allocate_zeroed(1, sizeof *cursor);
-    if (cursor == NULL) {
-        return cistern_fail(
-            error, CISTERN_NO_MEMORY, base->descriptor.name, "no memory for a cursor");
-    }
-    cursor->base.state = base;
-    const struct cistern_key_group_range *range = &rocks->base.options.range;
-    (void)key_group_bound(&state->layout, range->first, cursor->lower);
-    cursor->upper_bytes = key_group_bound(&state->layout, range->last + 1, cursor->upper);
-    status = shim_view_open(rocks->db, &cursor->view, error);
-    if (status != CISTERN_OK) {
-        cistern_release(cursor);
-        return status;
-    }
-    *ret_cursor = &cursor->base;
-    return CISTERN_OK;
+    return give(status, cursor, ret_cursor);
 }
 
-static uint32_t buffer_reserve(
-    struct rocks_cursor *cursor, uint64_t bytes, struct cistern_error *error)
+uint32_t cursor_open_keys(struct cistern_state *base, const struct cistern_span *name_space,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
-    uint64_t wanted = bytes > BUFFER_BYTES ? bytes : BUFFER_BYTES;
-    if (wanted == cursor->buffer_capacity) {
-        return CISTERN_OK;
+    struct rocks_state *state = rocks_state_of(base);
+    struct rocks_cursor *cursor = NULL;
+    uint32_t status = open_state(state, &cursor, error);
+    if (status == CISTERN_OK) {
+        cursor->is_keys = 1;
+        cursor->is_any_name = name_space == NULL;
     }
-    uint8_t *buffer = cistern_allocate(wanted);
-    if (buffer == NULL) {
-        return cistern_fail(error, CISTERN_NO_MEMORY, cursor->base.state->descriptor.name,
-            "no memory for an entry of %llu bytes", (unsigned long long)bytes);
-    }
-    cistern_release(cursor->buffer);
-    cursor->buffer = buffer;
-    cursor->buffer_capacity = wanted;
-    return CISTERN_OK;
-}
-
-static uint32_t last_key_set(
-    struct rocks_cursor *cursor, struct cistern_span key, struct cistern_error *error)
-{
-    if (key.bytes > cursor->last_capacity) {
-        uint8_t *grown = cistern_allocate(key.bytes);
-        if (grown == NULL) {
-            return cistern_fail(error, CISTERN_NO_MEMORY, cursor->base.state->descriptor.name,
-                "no memory for a cursor's place");
+    if (status == CISTERN_OK && name_space != NULL && name_space->data != NULL) {
+        cursor->name_copy = cistern_allocate(name_space->bytes + 1);
+        if (cursor->name_copy == NULL) {
+            status = cistern_fail(
+                error, CISTERN_NO_MEMORY, base->descriptor.name, "no memory for a cursor");
+        } else {
+            memcpy(cursor->name_copy, name_space->data, name_space->bytes);
+            cursor->name_space = (struct cistern_span){cursor->name_copy, name_space->bytes};
         }
-        cistern_release(cursor->last_key);
-        cursor->last_key = grown;
-        cursor->last_capacity = key.bytes;
     }
-    memcpy(cursor->last_key, key.data, key.bytes);
-    cursor->last_bytes = key.bytes;
-    return CISTERN_OK;
+    value_begin(rocks_of(base->backend));
+    return give(status, cursor, ret_cursor);
 }
 
-/* Copies entries until the buffer or its table is full. *ret_used counts the buffer's bytes. */
-static uint32_t buffer_copy(
-    struct rocks_cursor *cursor, struct shim_iterator *iterator, struct cistern_error *error)
+/* Over one map or list. */
+static uint32_t open_address(struct rocks_state *state, const struct cistern_address *address,
+    struct rocks_cursor **ret_cursor, struct cistern_error *error)
 {
-    uint64_t used = 0;
-    struct cistern_span key;
-    struct cistern_span value;
-    cursor->at_end = 1;
-    while (shim_iterator_entry(iterator, &key, &value)) {
-        uint64_t bytes = key.bytes + value.bytes;
-        int is_full =
-            cursor->entry_count == BUFFER_COUNT_MAX || used + bytes > cursor->buffer_capacity;
-        if (is_full && cursor->entry_count != 0) {
-            cursor->at_end = 0;
-            break;
-        }
-        if (cursor->entry_count == 0) {
-            uint32_t status = buffer_reserve(cursor, bytes, error);
-            if (status != CISTERN_OK) {
-                return status;
-            }
-        }
-        struct buffered *entry = &cursor->entries[cursor->entry_count++];
-        entry->offset = used;
-        entry->key_bytes = (uint32_t)key.bytes;
-        entry->value_bytes = value.bytes;
-        memcpy(cursor->buffer + used, key.data, key.bytes);
-        memcpy(cursor->buffer + used + key.bytes, value.data, value.bytes);
-        used += bytes;
-        shim_iterator_next(iterator);
+    struct rocks *rocks = rocks_of(state->base.backend);
+    uint32_t status = rocks_usable(rocks, error);
+    if (status == CISTERN_OK) {
+        status = cursor_create(&state->base, ret_cursor, error);
     }
-    return cursor->at_end ? shim_iterator_status(iterator, error) : CISTERN_OK;
-}
-
-static void seek_past_last(
-    struct rocks_cursor *cursor, struct shim_iterator *iterator, uint32_t group_bytes)
-{
-    if (cursor->last_bytes == 0) {
-        shim_iterator_seek(iterator, (struct cistern_span){cursor->lower, group_bytes});
-        return;
+    if (status == CISTERN_OK) {
+        (*ret_cursor)->touches = state->stamped && state->base.descriptor.ttl.update_on_read;
+        status = scratch_encode(&rocks->scratch, &state->layout, address, 1, error);
     }
-    struct cistern_span last = {cursor->last_key, cursor->last_bytes};
-    struct cistern_span key;
-    struct cistern_span value;
-    shim_iterator_seek(iterator, last);
-    if (shim_iterator_entry(iterator, &key, &value) && key.bytes == last.bytes &&
-        memcmp(key.data, last.data, last.bytes) == 0) {
-        shim_iterator_next(iterator);
+    if (status == CISTERN_OK) {
+        status = range_init_prefix(&(*ret_cursor)->range, rocks->scratch.keys[0], error);
     }
-}
-
-static uint32_t buffer_fill(struct rocks_cursor *cursor, struct cistern_error *error)
-{
-    struct rocks_state *state = rocks_state_of(cursor->base.state);
-    struct cistern_span upper = {
-        cursor->upper_bytes != 0 ? cursor->upper : NULL, cursor->upper_bytes};
-    struct cistern_span lower = {cursor->lower, state->layout.group_bytes};
-    cursor->entry_count = 0;
-    cursor->entry_next = 0;
-    gate_read(rocks_of(cursor->base.state->backend), BLOCKS_BYTES);
-    struct shim_iterator *iterator = NULL;
-    uint32_t status =
-        shim_iterator_open(state->family, cursor->view, lower, upper, &iterator, error);
-    if (status != CISTERN_OK) {
-        return status;
-    }
-    seek_past_last(cursor, iterator, state->layout.group_bytes);
-    status = buffer_copy(cursor, iterator, error);
-    shim_iterator_close(iterator);
-    if (status == CISTERN_OK && cursor->entry_count != 0) {
-        const struct buffered *last = &cursor->entries[cursor->entry_count - 1];
-        status = last_key_set(
-            cursor, (struct cistern_span){cursor->buffer + last->offset, last->key_bytes}, error);
-    }
-    if (status != CISTERN_OK) {
-        cursor->entry_count = 0; /* a later call begins at the same place */
-    }
+    value_begin(rocks);
     return status;
 }
 
-/* 1: *ret_entry was written. 0: expired, or *ret_status says what is wrong with it. */
-static int entry_decode(struct rocks_cursor *cursor, const struct buffered *buffered,
-    int64_t now_ms, struct cistern_entry *ret_entry, uint32_t *ret_status,
-    struct cistern_error *error)
+uint32_t cursor_open_map(struct cistern_state *base, const struct cistern_address *address,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
-    struct rocks_state *state = rocks_state_of(cursor->base.state);
+    struct rocks_cursor *cursor = NULL;
+    uint32_t status = open_address(rocks_state_of(base), address, &cursor, error);
+    return give(status, cursor, ret_cursor);
+}
+
+uint32_t cursor_open_list(struct cistern_state *base, const struct cistern_address *address,
+    struct cistern_cursor **ret_cursor, struct cistern_error *error)
+{
+    struct rocks_state *state = rocks_state_of(base);
+    struct rocks_cursor *cursor = NULL;
+    uint32_t status = open_address(state, address, &cursor, error);
+    if (status == CISTERN_OK) {
+        cursor->is_list = 1;
+        cursor->next = state->list_cursors;
+        if (cursor->next != NULL) {
+            cursor->next->previous = cursor;
+        }
+        state->list_cursors = cursor;
+    }
+    return give(status, cursor, ret_cursor);
+}
+
+static int is_on(const struct rocks_cursor *cursor, struct cistern_span prefix)
+{
+    return cursor->range.lower.bytes == prefix.bytes &&
+           memcmp(cursor->range.lower.data, prefix.data, prefix.bytes) == 0;
+}
+
+void cursor_end_list(struct rocks_state *state, struct cistern_span prefix)
+{
+    for (struct rocks_cursor *cursor = state->list_cursors; cursor != NULL; cursor = cursor->next) {
+        cursor->ended |= (uint32_t)is_on(cursor, prefix);
+    }
+}
+
+int cursor_has_read(const struct rocks_state *state, struct cistern_span prefix, uint64_t number)
+{
+    for (struct rocks_cursor *cursor = state->list_cursors; cursor != NULL; cursor = cursor->next) {
+        if (cursor->last_bytes != 0 && is_on(cursor, prefix)) {
+            const uint8_t *last = cursor->last.data;
+            if (cistern_get_u64_be(last + cursor->last_bytes - KEY_NUMBER_BYTES) >= number) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* The next visible element of the buffered chunk. 0: there is none, or *ret_status says what is
+ * wrong. */
+static int element_next(struct rocks_cursor *cursor, struct cistern_span run, int64_t now_ms,
+    struct cistern_entry *ret_entry, uint32_t *ret_status, struct cistern_error *error)
+{
+    const struct rocks_state *state = rocks_state_of(cursor->base.state);
+    const struct cistern_ttl *ttl = &state->base.descriptor.ttl;
+    struct cistern_frame_format format = list_format(state);
+    struct cistern_frame frame;
+    while (cursor->frame_next < run.bytes) {
+        if (!cistern_frame_read(&format, run, cursor->frame_next, &frame)) {
+            *ret_status = list_fail_frame(state, cursor->frame_next, error);
+            return 0;
+        }
+        cursor->frame_next += frame.bytes;
+        if (!state->stamped || ttl->return_expired ||
+            !cistern_ttl_expired(ttl, frame.written_ms, now_ms)) {
+            ret_entry->value = frame.element;
+            ret_entry->written_ms = frame.written_ms;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What the buffer's next entry gives. 1: *ret_entry was written. 0: nothing (more) of it is
+ * visible, or *ret_status says what is wrong with it. */
+static int entry_decode(struct rocks_cursor *cursor, int64_t now_ms,
+    struct cistern_entry *ret_entry, uint32_t *ret_status, struct cistern_error *error)
+{
+    const struct rocks_state *state = rocks_state_of(cursor->base.state);
+    const struct buffered *buffered = &cursor->entries[cursor->entry_next];
     const uint8_t *bytes = cursor->buffer + buffered->offset;
-    memset(ret_entry, 0, sizeof *ret_entry);
     struct cistern_span stored = {bytes + buffered->key_bytes, buffered->value_bytes};
     struct cistern_span key = {bytes, buffered->key_bytes};
-    if (key_decode(&state->layout, key, &ret_entry->address) != CISTERN_OK) {
+    struct cistern_span rest;
+    memset(ret_entry, 0, sizeof *ret_entry);
+    if (key_decode(&state->layout, key, &ret_entry->address, &rest) != CISTERN_OK) {
         *ret_status = cistern_fail_corrupt(error, cursor->base.state->descriptor.name, UINT64_MAX,
             "a stored key of %u bytes is no key of this state's layout", buffered->key_bytes);
         return 0;
+    }
+    if (cursor->is_keys) {
+        return 1;
+    }
+    switch (state->base.descriptor.kind) {
+    case CISTERN_LIST:
+        return element_next(cursor, stored, now_ms, ret_entry, ret_status, error);
+    case CISTERN_TIMERS:
+        ret_entry->written_ms = key_time_of(cistern_get_u64_be(rest.data));
+        return 1;
+    case CISTERN_MAP:
+        ret_entry->user_key = rest;
+        break;
+    default:
+        break;
     }
     return value_unwrap(
         state, stored, now_ms, &ret_entry->value, &ret_entry->written_ms, ret_status, error);
@@ -206,27 +222,33 @@ static int entry_decode(struct rocks_cursor *cursor, const struct buffered *buff
 uint32_t cursor_next(struct cistern_cursor *base, struct cistern_entry *ret_entries,
     uint32_t capacity, uint32_t *ret_count, struct cistern_error *error)
 {
-    struct rocks_cursor *cursor = (struct rocks_cursor *)base;
+    struct rocks_cursor *cursor = rocks_cursor_of(base);
     struct rocks *rocks = rocks_of(base->state->backend);
     uint32_t status = rocks_usable(rocks, error);
-    if (status != CISTERN_OK) {
+    *ret_count = 0;
+    if (status != CISTERN_OK || cursor->ended) {
         return status;
     }
     value_begin(rocks);
-    int64_t now_ms = rocks_state_of(base->state)->stamped ? cistern_wall_ms() : 0;
+    int is_chunk = base->state->descriptor.kind == CISTERN_LIST && !cursor->is_keys;
+    int64_t now_ms = value_now_ms(rocks_state_of(base->state));
     uint32_t count = 0;
+    cursor->at_end = cursor->at_end && !cursor->is_list; /* a list may have grown */
     while (count == 0 && status == CISTERN_OK) {
         if (cursor->entry_next == cursor->entry_count) {
             if (cursor->at_end) {
                 break;
             }
-            status = buffer_fill(cursor, error);
+            status = fill_run(cursor, error);
         }
         while (
             count < capacity && cursor->entry_next < cursor->entry_count && status == CISTERN_OK) {
-            const struct buffered *buffered = &cursor->entries[cursor->entry_next++];
-            count += (uint32_t)entry_decode(
-                cursor, buffered, now_ms, &ret_entries[count], &status, error);
+            int is_one = entry_decode(cursor, now_ms, &ret_entries[count], &status, error);
+            count += (uint32_t)is_one;
+            if (!is_chunk || !is_one) {
+                cursor->entry_next++;
+                cursor->frame_next = 0;
+            }
         }
     }
     *ret_count = count;
@@ -235,9 +257,21 @@ uint32_t cursor_next(struct cistern_cursor *base, struct cistern_entry *ret_entr
 
 void cursor_close(struct cistern_cursor *base)
 {
-    struct rocks_cursor *cursor = (struct rocks_cursor *)base;
+    struct rocks_cursor *cursor = rocks_cursor_of(base);
+    struct rocks_state *state = rocks_state_of(base->state);
+    if (cursor->previous != NULL) {
+        cursor->previous->next = cursor->next;
+    } else if (cursor->is_list) {
+        state->list_cursors = cursor->next;
+    }
+    if (cursor->next != NULL) {
+        cursor->next->previous = cursor->previous;
+    }
     shim_view_close(cursor->view);
+    range_deinit(&cursor->range);
+    cistern_release(cursor->name_copy);
     cistern_release(cursor->buffer);
-    cistern_release(cursor->last_key);
+    cistern_release(cursor->last.data);
+    cistern_release(cursor->skip.data);
     cistern_release(cursor);
 }

@@ -34,8 +34,8 @@ static void counter_add(uint64_t *counter, uint64_t n)
 
 void gate_report_results(struct rocks *rocks)
 {
-    cistern_component_report(
-        rocks->readers_component, rocks->table_reader_bytes + rocks->results.bytes);
+    cistern_component_report(rocks->readers_component,
+        rocks->table_reader_bytes + rocks->results.bytes + rocks->index_bytes);
 }
 
 void gate_report(struct rocks *rocks)

@@ -6,7 +6,6 @@
  *            are a prefix of the batch.
  */
 #include "rocks_private.h"
-#include "cistern/clock.h"
 #include "cistern/error.h"
 
 #include <string.h>
@@ -18,7 +17,7 @@ struct adding { /* one slab of one add_many */
     struct rocks *rocks;
     struct rocks_state *state;
     const struct cistern_span *inputs;
-    struct cistern_span stamp;
+    struct cistern_span head;
     int64_t now_ms;
     uint64_t bytes_max;
     uint32_t is_full;      /* the write batch passed bytes_max: fewer items at a time */
@@ -94,7 +93,7 @@ static uint32_t add_key(
     }
     gate_value_seen(adding->rocks, sum.bytes);
     return shim_batch_put(adding->rocks->batch, adding->state->family, scratch->keys[first],
-        adding->stamp, sum, error);
+        adding->head, sum, error);
 }
 
 static uint32_t add_chunk(
@@ -105,8 +104,8 @@ static uint32_t add_chunk(
         scratch->sorted[i] = scratch->keys[scratch->order[from + i].index];
     }
     gate_read(adding->rocks, (uint64_t)count * PAGE_BYTES);
-    uint32_t status = shim_get_many(adding->rocks->reader, adding->state->family, scratch->sorted,
-        count, 1, scratch->found, error);
+    uint32_t status = shim_get_many(adding->rocks->inner_reader, adding->state->family,
+        scratch->sorted, count, 1, scratch->found, error);
     for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
         status = add_key(adding, scratch->order[from + i].index, scratch->found[i], error);
     }
@@ -126,7 +125,7 @@ static uint32_t add_slab(struct adding *adding, const struct cistern_address *ad
         return status;
     }
     uint32_t distinct = scratch_group(scratch, count);
-    uint32_t chunk = value_chunk_count(adding->rocks);
+    uint32_t chunk = read_chunk_count(adding->rocks);
     for (uint32_t from = 0; from < distinct && status == CISTERN_OK; from += chunk) {
         uint32_t part = distinct - from < chunk ? distinct - from : chunk;
         status = add_chunk(adding, from, part, error);
@@ -187,11 +186,10 @@ uint32_t reduce_add_many(struct cistern_state *base, const struct cistern_addres
     if (status != CISTERN_OK) {
         return status;
     }
-    value_begin(rocks);
-    uint8_t stamp_bytes[ROCKS_STAMP_BYTES];
-    int64_t now_ms = state->stamped ? cistern_wall_ms() : 0;
+    uint8_t head_bytes[ROCKS_HEAD_BYTES_MAX];
+    int64_t now_ms = value_now_ms(state);
     struct adding adding = {.rocks = rocks, .state = state, .now_ms = now_ms};
-    adding.stamp = value_stamp(state, now_ms, stamp_bytes);
+    adding.head = value_head(state, now_ms, 0, head_bytes);
     adding.bytes_max = value_batch_bytes_max(rocks);
     while (*ret_done < count && status == CISTERN_OK) {
         uint32_t from = *ret_done;
@@ -201,6 +199,7 @@ uint32_t reduce_add_many(struct cistern_state *base, const struct cistern_addres
         status = add_some(&adding, addresses + from, part, &done, error);
         *ret_done += done;
     }
-    shim_reader_reset(rocks->reader);
+    shim_reader_reset(rocks->inner_reader);
+    value_begin(rocks);
     return status;
 }

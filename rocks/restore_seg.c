@@ -6,7 +6,7 @@
  */
 #include "rocks_private.h"
 #include "cistern/alloc.h"
-#include "cistern/clock.h"
+#include "cistern/endian.h"
 #include "cistern/error.h"
 #include "cistern/seg.h"
 
@@ -18,7 +18,8 @@ struct seg_restore {
     const char *object;
     struct cistern_seg_reader *reader;
     struct rocks_state *states[CISTERN_STATE_COUNT_MAX + 1]; /* by the container's state id */
-    int64_t now_ms;
+    uint64_t number_max;                                     /* of list runs */
+    uint32_t has_lists;
 };
 
 static uint32_t read_exactly(
@@ -73,17 +74,123 @@ static uint32_t state_learn(
     return status;
 }
 
+static int size_fits(uint32_t fixed_bytes, struct cistern_span span)
+{
+    return fixed_bytes == 0 ? span.bytes <= CISTERN_KEY_BYTES_MAX : span.bytes == fixed_bytes;
+}
+
+/* A tombstone without user key means all that the address holds. */
+static int user_key_fits(const struct rocks_state *state, const struct cistern_seg_entry *entry)
+{
+    const struct cistern_state_descriptor *descriptor = &state->base.descriptor;
+    switch (descriptor->kind) {
+    case CISTERN_MAP:
+        return entry->user_key.data != NULL ? size_fits(descriptor->user_key_bytes, entry->user_key)
+                                            : entry->tombstone != 0;
+    case CISTERN_LIST:
+        return entry->user_key.data != NULL ? entry->user_key.bytes == KEY_NUMBER_BYTES
+                                            : entry->tombstone != 0;
+    case CISTERN_TIMERS:
+        return entry->user_key.data != NULL && entry->user_key.bytes == KEY_NUMBER_BYTES;
+    default:
+        return entry->user_key.data == NULL;
+    }
+}
+
 /* The container is whole, but what it says must also fit the descriptor: key_encode() asserts
  * what is checked here. */
 static int entry_fits(const struct rocks_state *state, const struct cistern_seg_entry *entry)
 {
     const struct key_layout *layout = &state->layout;
-    int key_fits = entry->key.bytes <= CISTERN_KEY_BYTES_MAX &&
-                   (layout->key_bytes == 0 || entry->key.bytes == layout->key_bytes);
-    int namespace_fits = entry->name_space.data == NULL || layout->namespace_bytes == 0 ||
-                         entry->name_space.bytes == layout->namespace_bytes;
-    return key_fits && namespace_fits && entry->user_key.data == NULL &&
-           (entry->tombstone || entry->value.data != NULL);
+    return size_fits(layout->key_bytes, entry->key) &&
+           (entry->name_space.data == NULL ||
+               size_fits(layout->namespace_bytes, entry->name_space)) &&
+           user_key_fits(state, entry) &&
+           (entry->tombstone || entry->value.data != NULL ||
+               state->base.descriptor.kind == CISTERN_MAP);
+}
+
+/* A list's run with stamps where the state has none, or the other way round: its frames are
+ * written anew, into scratch. */
+static uint32_t run_convert(struct seg_restore *restore, const struct rocks_state *state,
+    const struct cistern_seg_entry *entry, struct cistern_span *ret_run,
+    struct cistern_error *error)
+{
+    *ret_run = entry->value;
+    if ((entry->has_written != 0) == (state->stamped != 0)) {
+        return CISTERN_OK;
+    }
+    struct cistern_frame_format from = {state->base.descriptor.value_bytes, entry->has_written};
+    struct cistern_frame_format to = list_format(state);
+    struct cistern_bytes *room = &restore->rocks->scratch.sums[0];
+    /* the frames' lengths do not change, and an element takes at least one byte or a stamp */
+    uint32_t status =
+        scratch_sum_reserve(room, (1 + ROCKS_STAMP_BYTES) * entry->value.bytes, error);
+    uint8_t *end = room->data;
+    struct cistern_frame frame;
+    for (uint64_t at = 0; at < entry->value.bytes && status == CISTERN_OK; at += frame.bytes) {
+        if (!cistern_frame_read(&from, entry->value, at, &frame)) {
+            return list_fail_frame(state, at, error);
+        }
+        end = cistern_frame_write(&to, end, frame.element, value_now_ms(state));
+    }
+    if (status == CISTERN_OK) {
+        *ret_run = (struct cistern_span){room->data, (uint64_t)(end - (uint8_t *)room->data)};
+    }
+    return status;
+}
+
+static uint32_t key_make(struct seg_restore *restore, const struct rocks_state *state,
+    const struct cistern_seg_entry *entry, struct cistern_error *error)
+{
+    struct scratch *scratch = &restore->rocks->scratch;
+    struct cistern_address address = {
+        .key = entry->key, .name_space = entry->name_space, .key_group = entry->key_group};
+    if (state->layout.form == KEY_TIMED) {
+        int64_t time_ms = key_time_of(cistern_get_u64_be(entry->user_key.data));
+        return scratch_encode_timer(scratch, &state->layout, &address, time_ms, error);
+    }
+    const struct cistern_span *rest = entry->user_key.data != NULL ? &entry->user_key : NULL;
+    return scratch_encode_items(scratch, &state->layout, &address, rest, 1, error);
+}
+
+/* Everything of the address, also what is in the write batch by now. */
+static uint32_t address_clear(
+    struct rocks *rocks, struct rocks_state *state, struct cistern_error *error)
+{
+    struct range range = {NULL};
+    uint32_t written = 0;
+    uint32_t status = value_flush_batch(rocks, error);
+    if (status == CISTERN_OK) {
+        status = range_init_prefix(&range, rocks->scratch.keys[0], error);
+    }
+    if (status == CISTERN_OK) {
+        status = clear_range(state, &range, value_batch_bytes_max(rocks), &written, error);
+    }
+    range_deinit(&range);
+    return status;
+}
+
+static uint32_t entry_put(struct seg_restore *restore, struct rocks_state *state,
+    const struct cistern_seg_entry *entry, struct cistern_error *error)
+{
+    struct rocks *rocks = restore->rocks;
+    struct cistern_span key = rocks->scratch.keys[0];
+    struct cistern_span value = entry->value;
+    if (state->base.descriptor.kind == CISTERN_LIST) {
+        uint64_t number = cistern_get_u64_be(entry->user_key.data);
+        restore->number_max = number > restore->number_max ? number : restore->number_max;
+        restore->has_lists = 1;
+        uint32_t status = run_convert(restore, state, entry, &value, error);
+        if (status != CISTERN_OK) {
+            return status;
+        }
+    }
+    uint8_t head_bytes[ROCKS_HEAD_BYTES_MAX];
+    int64_t written_ms = entry->has_written ? entry->written_ms : value_now_ms(state);
+    struct cistern_span head = value_head(state, written_ms, value.data == NULL, head_bytes);
+    gate_value_seen(rocks, value.bytes);
+    return shim_batch_put(rocks->batch, state->family, key, head, value, error);
 }
 
 static uint32_t entry_apply(
@@ -98,21 +205,17 @@ static uint32_t entry_apply(
             "container",
             entry->state_id, entry->key_group, (unsigned long long)entry->key.bytes);
     }
-    struct cistern_address address = {
-        .key = entry->key, .name_space = entry->name_space, .key_group = entry->key_group};
-    uint32_t status = scratch_encode(&rocks->scratch, &state->layout, &address, 1, error);
+    uint32_t status = key_make(restore, state, entry, error);
     if (status != CISTERN_OK) {
         return status;
     }
     if (entry->tombstone) {
-        return shim_batch_remove(rocks->batch, state->family, rocks->scratch.keys[0], error);
+        int is_all = state->layout.form == KEY_PREFIX && entry->user_key.data == NULL;
+        return is_all
+                   ? address_clear(rocks, state, error)
+                   : shim_batch_remove(rocks->batch, state->family, rocks->scratch.keys[0], error);
     }
-    uint8_t stamp_bytes[ROCKS_STAMP_BYTES];
-    int64_t written_ms = entry->has_written ? entry->written_ms : restore->now_ms;
-    struct cistern_span stamp = value_stamp(state, written_ms, stamp_bytes);
-    gate_value_seen(rocks, entry->value.bytes);
-    return shim_batch_put(
-        rocks->batch, state->family, rocks->scratch.keys[0], stamp, entry->value, error);
+    return entry_put(restore, state, entry, error);
 }
 
 static uint32_t entries_apply(struct seg_restore *restore, struct cistern_error *error)
@@ -147,7 +250,6 @@ uint32_t restore_seg(struct rocks *rocks, const struct cistern_source *source,
     restore->rocks = rocks;
     restore->source = source;
     restore->object = source->describe(source->arg);
-    restore->now_ms = cistern_wall_ms();
     uint32_t status = cistern_seg_reader_open(
         read_exactly, restore, part->bytes, restore->object, &restore->reader, error);
     if (status == CISTERN_OK) {
@@ -158,6 +260,10 @@ uint32_t restore_seg(struct rocks *rocks, const struct cistern_source *source,
         }
         if (status == CISTERN_OK) {
             status = entries_apply(restore, error);
+        }
+        if (status == CISTERN_OK && restore->has_lists) {
+            uint64_t bound = restore->number_max + 1;
+            status = tails_raise(rocks, bound != 0 ? bound : restore->number_max, error);
         }
         cistern_seg_reader_close(restore->reader);
     }

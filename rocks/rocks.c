@@ -46,6 +46,7 @@ uint32_t rocks_database_open(struct rocks *rocks, const char *directory, uint32_
     };
     cistern_elastic_ticket(rocks->elastic, OPEN_TICKET_BYTES);
     uint32_t status = shim_db_open(&options, ret_db, error);
+    rocks->watermark_told_ms = read_only ? rocks->watermark_told_ms : INT64_MIN;
     cistern_elastic_ticket(rocks->elastic, 0);
     return status;
 }
@@ -103,6 +104,17 @@ static const struct cistern_backend_ops operations = {
     .entries_open = cursor_open,
     .cursor_next = cursor_next,
     .cursor_close = cursor_close,
+    .list_append = list_append,
+    .list_replace = list_replace,
+    .list_merge = list_merge,
+    .list_open = cursor_open_list,
+    .map_get_many = map_get_many,
+    .map_put_many = map_put_many,
+    .map_remove_many = map_remove_many,
+    .map_count = map_count,
+    .map_open = cursor_open_map,
+    .clear_many = clear_many,
+    .keys_open = cursor_open_keys,
     .state_measure = table_state_measure,
     .snapshot_begin = snapshot_begin,
     .snapshot_next = snapshot_next,
@@ -205,6 +217,9 @@ static uint32_t workspace_open(
         status = shim_reader_create(ROCKS_CHUNK_COUNT_MAX, &rocks->reader, error);
     }
     if (status == CISTERN_OK) {
+        status = shim_reader_create(ROCKS_CHUNK_COUNT_MAX, &rocks->inner_reader, error);
+    }
+    if (status == CISTERN_OK) {
         status = shim_batch_create(BATCH_RESERVE_BYTES, &rocks->batch, error);
     }
     return status;
@@ -221,6 +236,7 @@ static uint32_t rocks_destroy(struct rocks *rocks, int owns_directory, struct ci
     cistern_elastic_close(rocks->elastic);
     rocks->elastic = NULL;
     shim_reader_destroy(rocks->reader);
+    shim_reader_destroy(rocks->inner_reader);
     shim_batch_destroy(rocks->batch);
     shim_memory_destroy(rocks->memory);
     rocks->memory = NULL;
@@ -237,6 +253,7 @@ static uint32_t rocks_destroy(struct rocks *rocks, int owns_directory, struct ci
     results_clear(&rocks->results);
     cistern_release(rocks->results.newest);
     scratch_deinit(&rocks->scratch);
+    tails_close(rocks);
     cistern_release(rocks->directory);
     cistern_backend_deinit(&rocks->base);
     cistern_release(rocks);
@@ -294,6 +311,8 @@ uint32_t cistern_rocks_open_sized(struct cistern_slot *slot,
         return status;
     }
     rocks->limit_bytes = limit_bytes;
+    rocks->watermark_told_ms = INT64_MIN;
+    rocks->watermark_written_ms = INT64_MIN;
     rocks->compactions_max =
         known.background_compactions_max != 0 ? known.background_compactions_max : 1;
     rocks->keep_directory = known.keep_directory;

@@ -56,6 +56,7 @@ void scratch_deinit(struct scratch *scratch)
     cistern_release(scratch->key_bytes);
     cistern_release(scratch->sums[0].data);
     cistern_release(scratch->sums[1].data);
+    cistern_release(scratch->run.data);
     memset(scratch, 0, sizeof *scratch);
 }
 
@@ -81,13 +82,14 @@ static uint32_t key_buffer_reserve(
     return CISTERN_OK;
 }
 
-uint32_t scratch_encode(struct scratch *scratch, const struct key_layout *layout,
-    const struct cistern_address *addresses, uint32_t count, struct cistern_error *error)
+uint32_t scratch_encode_items(struct scratch *scratch, const struct key_layout *layout,
+    const struct cistern_address *addresses, const struct cistern_span *rests, uint32_t count,
+    struct cistern_error *error)
 {
     assert(count <= ROCKS_SLAB_COUNT_MAX);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
-        bytes += key_encoded_bytes(layout, &addresses[i]);
+        bytes += key_encoded_bytes(layout, &addresses[i]) + (rests != NULL ? rests[i].bytes : 0);
     }
     uint32_t status = key_buffer_reserve(scratch, bytes, error);
     if (status != CISTERN_OK) {
@@ -95,11 +97,33 @@ uint32_t scratch_encode(struct scratch *scratch, const struct key_layout *layout
     }
     uint8_t *into = scratch->key_bytes;
     for (uint32_t i = 0; i < count; i++) {
-        scratch->keys[i].data = into;
-        scratch->keys[i].bytes = key_encode(layout, &addresses[i], into);
-        into += scratch->keys[i].bytes;
+        uint64_t used = key_encode(layout, &addresses[i], into);
+        if (rests != NULL && rests[i].bytes != 0) {
+            memcpy(into + used, rests[i].data, rests[i].bytes);
+            used += rests[i].bytes;
+        }
+        scratch->keys[i] = (struct cistern_span){into, used};
+        into += used;
     }
     return CISTERN_OK;
+}
+
+uint32_t scratch_encode(struct scratch *scratch, const struct key_layout *layout,
+    const struct cistern_address *addresses, uint32_t count, struct cistern_error *error)
+{
+    return scratch_encode_items(scratch, layout, addresses, NULL, count, error);
+}
+
+uint32_t scratch_encode_timer(struct scratch *scratch, const struct key_layout *layout,
+    const struct cistern_address *address, int64_t time_ms, struct cistern_error *error)
+{
+    uint64_t bytes = key_timer_bytes(layout, address);
+    uint32_t status = key_buffer_reserve(scratch, bytes, error);
+    if (status == CISTERN_OK) {
+        (void)key_timer_encode(layout, address, time_ms, scratch->key_bytes);
+        scratch->keys[0] = (struct cistern_span){scratch->key_bytes, bytes};
+    }
+    return status;
 }
 
 static uint64_t prefix_of(struct cistern_span key)

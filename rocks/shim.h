@@ -77,9 +77,18 @@ struct shim_family *shim_family_find(struct shim_db *db, const char *name) SHIM_
 struct shim_family *shim_family_default(struct shim_db *db) SHIM_NOEXCEPT;
 CISTERN_MUST_USE uint32_t shim_family_create(struct shim_db *db, const char *name,
     struct shim_family **ret_family, struct cistern_error *error) SHIM_NOEXCEPT;
-/* 0 = values of this family carry no stamp. Else compactions drop what is older: values begin
- * with an 8-byte written_ms. */
-void shim_family_set_ttl(struct shim_family *family, int64_t time_to_live_ms) SHIM_NOEXCEPT;
+struct shim_ttl {
+    int64_t time_to_live_ms; /* 0 = nothing is stamped */
+    uint32_t event_time;     /* 1 = by shim_db_set_watermark() */
+    uint32_t is_list;        /* 1 = a value is a run of frames (list_frame.h), each stamped; 0 = a
+                                value begins with an 8-byte written_ms */
+    uint32_t element_bytes;  /* of a list, as in struct cistern_frame_format */
+};
+/* Compactions that begin from now on drop what is too old by then. Only time_to_live_ms may differ
+ * from one call on a family to the next. */
+void shim_family_set_ttl(struct shim_family *family, const struct shim_ttl *ttl) SHIM_NOEXCEPT;
+/* INT64_MIN in a new shim_db. */
+void shim_db_set_watermark(struct shim_db *db, int64_t watermark_ms) SHIM_NOEXCEPT;
 /* Counts and sizes RocksDB keeps: keys and live bytes of a family, estimates. */
 void shim_family_measure(
     struct shim_family *family, uint64_t *ret_entries, uint64_t *ret_bytes) SHIM_NOEXCEPT;
@@ -144,6 +153,9 @@ uint64_t shim_batch_bytes(const struct shim_batch *batch) SHIM_NOEXCEPT;
 CISTERN_MUST_USE uint32_t shim_batch_put(struct shim_batch *batch, struct shim_family *family,
     struct cistern_span key, struct cistern_span stamp, struct cistern_span value,
     struct cistern_error *error) SHIM_NOEXCEPT;
+/* Behind what the key holds, or as its value if it holds nothing. */
+CISTERN_MUST_USE uint32_t shim_batch_append(struct shim_batch *batch, struct shim_family *family,
+    struct cistern_span key, struct cistern_span bytes, struct cistern_error *error) SHIM_NOEXCEPT;
 CISTERN_MUST_USE uint32_t shim_batch_remove(struct shim_batch *batch, struct shim_family *family,
     struct cistern_span key, struct cistern_error *error) SHIM_NOEXCEPT;
 CISTERN_MUST_USE uint32_t shim_write(

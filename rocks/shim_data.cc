@@ -260,6 +260,17 @@ uint32_t shim_batch_put(struct shim_batch *batch, struct shim_family *family,
     });
 }
 
+uint32_t shim_batch_append(struct shim_batch *batch, struct shim_family *family,
+    struct cistern_span key, struct cistern_span bytes, struct cistern_error *error) noexcept
+{
+    const char *directory = family->owner->directory.c_str();
+    return shim_guard(error, directory, [&]() -> uint32_t {
+        return shim_fail(error,
+            batch->batch.Merge(family->handle, shim_slice(key), shim_slice(bytes)), directory,
+            "adding to a write batch");
+    });
+}
+
 uint32_t shim_batch_remove(struct shim_batch *batch, struct shim_family *family,
     struct cistern_span key, struct cistern_error *error) noexcept
 {

@@ -67,6 +67,8 @@ rocksdb::ColumnFamilyOptions shim_family_options(
     family.target_file_size_base = target;
     family.max_bytes_for_level_base = 4 * target;
     family.level_compaction_dynamic_level_bytes = true;
+    /* Every family has it, since a database is opened before its states are known. */
+    family.merge_operator = shim_append_operator();
     family.table_factory.reset(
         rocksdb::NewBlockBasedTableFactory(table_options(options->limit_bytes, cache)));
     return family;
@@ -166,7 +168,7 @@ rocksdb::Status open_families(struct shim_db *db, const rocksdb::DBOptions &opti
     std::vector<std::shared_ptr<ShimTtlFactory>> ttls;
     std::vector<std::string> names = family_names(options, db->directory);
     for (const std::string &name : names) {
-        ttls.push_back(std::make_shared<ShimTtlFactory>());
+        ttls.push_back(std::make_shared<ShimTtlFactory>(db->watermark_ms));
         descriptors.emplace_back(name, options_for(db, name, names.size(), ttls.back()));
     }
     std::vector<rocksdb::ColumnFamilyHandle *> handles;
@@ -316,7 +318,7 @@ uint32_t shim_family_create(struct shim_db *db, const char *name, struct shim_fa
     struct cistern_error *error) noexcept
 {
     return shim_guard(error, db->directory.c_str(), [&]() -> uint32_t {
-        auto ttl = std::make_shared<ShimTtlFactory>();
+        auto ttl = std::make_shared<ShimTtlFactory>(db->watermark_ms);
         rocksdb::ColumnFamilyHandle *handle = nullptr;
         rocksdb::Status status = db->db->CreateColumnFamily(
             options_for(db, name, db->families.size() + 1, ttl), name, &handle);
@@ -328,9 +330,14 @@ uint32_t shim_family_create(struct shim_db *db, const char *name, struct shim_fa
     });
 }
 
-void shim_family_set_ttl(struct shim_family *family, int64_t time_to_live_ms) noexcept
+void shim_family_set_ttl(struct shim_family *family, const struct shim_ttl *ttl) noexcept
 {
-    family->ttl->time_to_live_ms.store(time_to_live_ms, std::memory_order_relaxed);
+    family->ttl->set(*ttl);
+}
+
+void shim_db_set_watermark(struct shim_db *db, int64_t watermark_ms) noexcept
+{
+    db->watermark_ms->store(watermark_ms, std::memory_order_relaxed);
 }
 
 void shim_family_measure(

@@ -2,9 +2,6 @@
  * see shim.h. */
 #include "shim_private.hh"
 
-#include "cistern/backend_ops.h"
-#include "cistern/clock.h"
-#include "cistern/endian.h"
 #include "cistern/hash.h"
 
 #include <rocksdb/convenience.h>
@@ -17,7 +14,6 @@ namespace
 {
 
 constexpr uint64_t large_limit_bytes = 256ull << 20; /* from here on 16 shards, below it 4 */
-constexpr uint64_t stamp_bytes = 8;
 
 /* The write buffer manager flushes when mutable memtables pass 7/8 of its size: with 4/7 W that
  * is W/2, so a flush always has W/2 of room to overlap with writes. */
@@ -105,49 +101,7 @@ class ChecksumFactory : public rocksdb::FileChecksumGenFactory
     }
 };
 
-/* One compaction's view of time: what was too old when it began is dropped, wherever it lies. */
-class TtlFilter : public rocksdb::CompactionFilter
-{
-  public:
-    TtlFilter(int64_t time_to_live_ms, int64_t now_ms) : now_ms_(now_ms)
-    {
-        ttl_.time_to_live_ms = time_to_live_ms;
-    }
-    const char *Name() const override
-    {
-        return "cistern.ttl";
-    }
-    bool Filter(int, const rocksdb::Slice &, const rocksdb::Slice &value, std::string *,
-        bool *) const override
-    {
-        if (value.size() < stamp_bytes) {
-            return false; /* damaged: the read that meets it says so */
-        }
-        int64_t written_ms = static_cast<int64_t>(cistern_get_u64_be(value.data()));
-        return cistern_ttl_expired(&ttl_, written_ms, now_ms_) != 0;
-    }
-
-  private:
-    struct cistern_ttl ttl_ = {};
-    int64_t now_ms_;
-};
-
 } // namespace
-
-std::unique_ptr<rocksdb::CompactionFilter> ShimTtlFactory::CreateCompactionFilter(
-    const rocksdb::CompactionFilter::Context &)
-{
-    int64_t ttl = time_to_live_ms.load(std::memory_order_relaxed);
-    if (ttl == 0) {
-        return nullptr;
-    }
-    return std::unique_ptr<rocksdb::CompactionFilter>(new TtlFilter(ttl, cistern_wall_ms()));
-}
-
-const char *ShimTtlFactory::Name() const
-{
-    return "cistern.ttl";
-}
 
 std::shared_ptr<rocksdb::FileChecksumGenFactory> shim_checksum_factory()
 {

@@ -23,6 +23,7 @@
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
+#include <rocksdb/merge_operator.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/version.h>
@@ -56,15 +57,30 @@ inline rocksdb::Slice shim_slice(struct cistern_span span)
     return rocksdb::Slice(static_cast<const char *>(span.data), span.bytes);
 }
 
-/* Lends the time to live of one family to its compactions. */
+/* Lends the time to live of one family to its compactions. Atomic: set_ttl() against RocksDB's
+ * threads; time_to_live_ms is written last and read first. */
 class ShimTtlFactory : public rocksdb::CompactionFilterFactory
 {
   public:
-    std::atomic<int64_t> time_to_live_ms{0};
+    explicit ShimTtlFactory(std::shared_ptr<std::atomic<int64_t>> watermark_ms)
+        : watermark_ms_(std::move(watermark_ms))
+    {
+    }
+    void set(const struct shim_ttl &ttl);
     std::unique_ptr<rocksdb::CompactionFilter> CreateCompactionFilter(
         const rocksdb::CompactionFilter::Context &context) override;
     const char *Name() const override;
+
+  private:
+    std::shared_ptr<std::atomic<int64_t>> watermark_ms_; /* the database's */
+    std::atomic<int64_t> time_to_live_ms_{0};
+    std::atomic<uint32_t> event_time_{0};
+    std::atomic<uint32_t> is_list_{0};
+    std::atomic<uint32_t> element_bytes_{0};
 };
+
+/* A key's bytes are what was put, then what was appended, in order. */
+std::shared_ptr<rocksdb::MergeOperator> shim_append_operator();
 
 std::shared_ptr<rocksdb::FileChecksumGenFactory> shim_checksum_factory();
 
@@ -165,6 +181,8 @@ struct shim_db {
     rocksdb::ColumnFamilyOptions family_options;
     std::vector<std::unique_ptr<shim_family>> families;
     struct shim_family *marker = nullptr;
+    std::shared_ptr<std::atomic<int64_t>> watermark_ms =
+        std::make_shared<std::atomic<int64_t>>(INT64_MIN);
     uint64_t allowance_bytes_min = 0;
     uint32_t read_only = 0;
 };

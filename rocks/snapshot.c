@@ -37,7 +37,10 @@ static uint32_t native_begin(struct rocks *rocks, const struct cistern_snapshot_
         .ready_arg = request->ready_arg,
     };
     uint32_t stalled = 0;
-    uint32_t status = shim_barrier(rocks->db, &options, &snapshot->capture, &stalled, error);
+    uint32_t status = table_watermark_write(rocks, error);
+    if (status == CISTERN_OK) {
+        status = shim_barrier(rocks->db, &options, &snapshot->capture, &stalled, error);
+    }
     if (stalled) {
         __atomic_fetch_add(&rocks->counters.barrier_stall_count, 1, __ATOMIC_RELAXED);
     }

@@ -3,12 +3,15 @@
  * default family
  *
  *   meta         "cistern-rocks 1 max_parallelism=<n>"
- *   state/<id>   the state's descriptor, cistern_descriptor_encode(); id in three digits
+ *   state/<id>   the state's descriptor, cistern_descriptor_encode(); id in three digits; with the
+ *                watermark as of the last snapshot if its TTL runs on event time
+ *   lists        u64 big-endian: list chunks have numbers below it, or of this database's life
  *
  * so that a restored database says what it holds. Threads: owner only.
  */
 #include "rocks_private.h"
 #include "cistern/alloc.h"
+#include "cistern/endian.h"
 #include "cistern/error.h"
 
 #include <stdio.h>
@@ -17,6 +20,7 @@
 #define META_KEY "meta"
 #define META_FORMAT "cistern-rocks 1 max_parallelism=%u"
 #define META_BYTES_MAX 64u
+#define LISTS_KEY "lists"
 #define STATE_PREFIX "state/"
 #define STATE_PREFIX_END "state0" /* '0' follows '/' */
 #define STATE_KEY_BYTES_MAX 16u
@@ -27,11 +31,11 @@ static struct cistern_span span_of_text(const char *text)
 }
 
 static uint32_t record_write(
-    struct rocks *rocks, const char *key, const char *text, struct cistern_error *error)
+    struct rocks *rocks, const char *key, struct cistern_span value, struct cistern_error *error)
 {
     shim_batch_clear(rocks->batch);
     uint32_t status = shim_batch_put(rocks->batch, shim_family_default(rocks->db),
-        span_of_text(key), (struct cistern_span){NULL, 0}, span_of_text(text), error);
+        span_of_text(key), (struct cistern_span){NULL, 0}, value, error);
     if (status == CISTERN_OK) {
         status = shim_write(rocks->db, rocks->batch, error);
     }
@@ -43,7 +47,7 @@ uint32_t table_meta_write(struct rocks *rocks, struct cistern_error *error)
 {
     char text[META_BYTES_MAX];
     snprintf(text, sizeof text, META_FORMAT, rocks->base.options.max_parallelism);
-    return record_write(rocks, META_KEY, text, error);
+    return record_write(rocks, META_KEY, span_of_text(text), error);
 }
 
 uint32_t table_meta_check(
@@ -78,15 +82,35 @@ uint32_t table_meta_check(
 static uint32_t descriptor_write(struct rocks *rocks,
     const struct cistern_state_descriptor *descriptor, uint32_t id, struct cistern_error *error)
 {
+    struct cistern_state_descriptor stored = *descriptor;
+    stored.ttl.watermark_ms = stored.ttl.event_time ? rocks->base.watermark_ms : 0;
     char *text = NULL;
-    uint32_t status = cistern_descriptor_encode(descriptor, id, &text, error);
+    uint32_t status = cistern_descriptor_encode(&stored, id, &text, error);
     if (status != CISTERN_OK) {
         return status;
     }
     char key[STATE_KEY_BYTES_MAX];
     snprintf(key, sizeof key, STATE_PREFIX "%03u", id);
-    status = record_write(rocks, key, text, error);
+    status = record_write(rocks, key, span_of_text(text), error);
     cistern_release(text);
+    return status;
+}
+
+uint32_t table_watermark_write(struct rocks *rocks, struct cistern_error *error)
+{
+    if (rocks->watermark_written_ms == rocks->base.watermark_ms) {
+        return CISTERN_OK;
+    }
+    uint32_t status = CISTERN_OK;
+    for (uint32_t i = 0; i < rocks->base.state_count && status == CISTERN_OK; i++) {
+        const struct cistern_state *state = rocks->base.states[i];
+        if (state != NULL && state->descriptor.ttl.event_time) {
+            status = descriptor_write(rocks, &state->descriptor, state->id, error);
+        }
+    }
+    if (status == CISTERN_OK) {
+        rocks->watermark_written_ms = rocks->base.watermark_ms;
+    }
     return status;
 }
 
@@ -102,18 +126,27 @@ static uint32_t family_of(
 
 static int kind_is_held(uint32_t kind)
 {
-    return kind == CISTERN_VALUE || kind == CISTERN_REDUCING || kind == CISTERN_AGGREGATING;
+    return kind >= CISTERN_VALUE && kind <= CISTERN_AGGREGATING;
 }
 
-/* The compaction filter knows no watermark. */
-static uint32_t clock_check(
-    const struct cistern_state_descriptor *descriptor, struct cistern_error *error)
+static void ttl_tell(struct rocks_state *state, const struct cistern_state_descriptor *descriptor)
 {
-    if (descriptor->ttl.event_time == 0) {
-        return CISTERN_OK;
+    struct shim_ttl ttl = {
+        .time_to_live_ms = descriptor->ttl.time_to_live_ms,
+        .event_time = descriptor->ttl.event_time,
+        .is_list = descriptor->kind == CISTERN_LIST,
+        .element_bytes = descriptor->kind == CISTERN_LIST ? descriptor->value_bytes : 0,
+    };
+    shim_family_set_ttl(state->family, &ttl);
+}
+
+static uint32_t head_bytes_of(const struct cistern_state_descriptor *descriptor)
+{
+    if (descriptor->kind == CISTERN_LIST || descriptor->kind == CISTERN_TIMERS) {
+        return 0;
     }
-    return cistern_fail(error, CISTERN_UNSUPPORTED, descriptor->name,
-        "state \"%s\": on the rocks backend a TTL runs on processing time only", descriptor->name);
+    uint32_t stamp_bytes = descriptor->ttl.time_to_live_ms != 0 ? ROCKS_STAMP_BYTES : 0;
+    return stamp_bytes + (descriptor->kind == CISTERN_MAP ? 1 : 0);
 }
 
 uint32_t table_state_create(struct cistern_backend *backend,
@@ -127,12 +160,9 @@ uint32_t table_state_create(struct cistern_backend *backend,
     }
     if (!kind_is_held(descriptor->kind)) {
         return cistern_fail(error, CISTERN_UNSUPPORTED, descriptor->name,
-            "state \"%s\" is of kind %s; the rocks backend holds value, reducing and aggregating",
+            "state \"%s\" is of kind %s; the rocks backend holds value, list, map, reducing, "
+            "aggregating and timers",
             descriptor->name, cistern_state_kind_name(descriptor->kind));
-    }
-    status = clock_check(descriptor, error);
-    if (status != CISTERN_OK) {
-        return status;
     }
     value_begin(rocks);
     struct rocks_state *state = cistern_allocate_zeroed(1, sizeof *state);
@@ -146,7 +176,11 @@ uint32_t table_state_create(struct cistern_backend *backend,
     }
     state->layout = key_layout_of(backend->options.max_parallelism, descriptor);
     state->stamped = descriptor->ttl.time_to_live_ms != 0;
+    state->head_bytes = head_bytes_of(descriptor);
     status = family_of(rocks, id, &state->family, error);
+    if (status == CISTERN_OK && descriptor->kind == CISTERN_LIST) {
+        status = tails_open(rocks, error);
+    }
     if (status == CISTERN_OK) {
         status = descriptor_write(rocks, descriptor, id, error);
     }
@@ -154,7 +188,7 @@ uint32_t table_state_create(struct cistern_backend *backend,
         table_state_destroy(&state->base);
         return status;
     }
-    shim_family_set_ttl(state->family, descriptor->ttl.time_to_live_ms);
+    ttl_tell(state, descriptor);
     *ret_state = &state->base;
     return CISTERN_OK;
 }
@@ -168,10 +202,6 @@ uint32_t table_state_adopt(struct cistern_state *base,
     if (status != CISTERN_OK) {
         return status;
     }
-    status = clock_check(descriptor, error);
-    if (status != CISTERN_OK) {
-        return status;
-    }
     uint32_t stamped = descriptor->ttl.time_to_live_ms != 0;
     if (stamped != state->stamped) {
         return cistern_fail(error, CISTERN_MISMATCH, descriptor->name,
@@ -180,10 +210,16 @@ uint32_t table_state_adopt(struct cistern_state *base,
             descriptor->name, state->stamped ? "with" : "without", stamped ? "with one" : "without",
             state->stamped ? "carry" : "have no");
     }
+    if (stamped && descriptor->ttl.event_time != base->descriptor.ttl.event_time) {
+        return cistern_fail(error, CISTERN_MISMATCH, descriptor->name,
+            "state \"%s\" was stored with its time to live on %s time and is registered with the "
+            "other: its time stamps would mean nothing",
+            descriptor->name, base->descriptor.ttl.event_time ? "event" : "processing");
+    }
     value_begin(rocks);
     status = descriptor_write(rocks, descriptor, base->id, error);
     if (status == CISTERN_OK) {
-        shim_family_set_ttl(state->family, descriptor->ttl.time_to_live_ms);
+        ttl_tell(state, descriptor);
     }
     return status;
 }
@@ -202,6 +238,27 @@ uint32_t table_state_measure(struct cistern_state *base, uint64_t *ret_entries, 
         shim_family_measure(rocks_state_of(base)->family, ret_entries, ret_bytes);
     }
     return status;
+}
+
+uint32_t table_lists_read(
+    struct rocks *rocks, struct shim_db *db, uint64_t *ret_bound, struct cistern_error *error)
+{
+    struct cistern_span key = span_of_text(LISTS_KEY);
+    struct cistern_span value = {NULL, 0};
+    uint32_t status =
+        shim_get_many(rocks->inner_reader, shim_family_default(db), &key, 1, 1, &value, error);
+    *ret_bound = status == CISTERN_OK && value.data != NULL && value.bytes == sizeof *ret_bound
+                     ? cistern_get_u64_be(value.data)
+                     : 0;
+    shim_reader_reset(rocks->inner_reader);
+    return status;
+}
+
+uint32_t table_lists_write(struct rocks *rocks, uint64_t bound, struct cistern_error *error)
+{
+    uint8_t bytes[sizeof bound];
+    cistern_put_u64_be(bytes, bound);
+    return record_write(rocks, LISTS_KEY, (struct cistern_span){bytes, sizeof bytes}, error);
 }
 
 static uint32_t restore_one(struct rocks *rocks, struct shim_db *db, struct cistern_span text,
@@ -241,6 +298,13 @@ uint32_t table_restore(struct rocks *rocks, struct shim_db *db, const char *obje
     table_visit_fn visit, void *arg, struct cistern_error *error)
 {
     uint32_t status = table_meta_check(rocks, db, object, error);
+    uint64_t lists = 0;
+    if (status == CISTERN_OK) {
+        status = table_lists_read(rocks, db, &lists, error);
+    }
+    if (status == CISTERN_OK && lists != 0) {
+        status = tails_raise(rocks, lists, error);
+    }
     if (status != CISTERN_OK) {
         return status;
     }

@@ -1,15 +1,16 @@
 /* value.c -- get, put and remove in batches, each through its safe point; see rocks_private.h. */
 #include "rocks_private.h"
-#include "cistern/clock.h"
 #include "cistern/endian.h"
 #include "cistern/error.h"
 
+#include <assert.h>
 #include <string.h>
 
-#define CHUNK_COUNT_MIN 32u
-#define PAGE_BYTES 4096u
 #define BATCH_BYTES_MIN (64ull << 10)
 #define BATCH_BYTES_MAX (1ull << 20)
+#define BATCH_BYTES_EMPTY 12u /* RocksDB's head of a write batch */
+
+static_assert(ROCKS_SLAB_COUNT_MAX >= CISTERN_BATCH_COUNT_MAX, "one call is one slab");
 
 void value_begin(struct rocks *rocks)
 {
@@ -21,23 +22,10 @@ void value_begin(struct rocks *rocks)
             gate_report_results(rocks);
         }
     }
-}
-
-uint32_t value_chunk_count(const struct rocks *rocks)
-{
-    uint64_t count = rocks->limit_bytes / 512 / PAGE_BYTES;
-    if (count < CHUNK_COUNT_MIN) {
-        count = CHUNK_COUNT_MIN;
+    if (rocks->watermark_told_ms != rocks->base.watermark_ms && rocks->db != NULL) {
+        rocks->watermark_told_ms = rocks->base.watermark_ms;
+        shim_db_set_watermark(rocks->db, rocks->watermark_told_ms);
     }
-    if (count > ROCKS_CHUNK_COUNT_MAX) {
-        count = ROCKS_CHUNK_COUNT_MAX;
-    }
-    /* Large values: a read pins at most 1/64 of the slot. */
-    uint64_t value_bytes = cistern_elastic_value_bytes_max(rocks->elastic);
-    if (value_bytes * count > rocks->limit_bytes / 64) {
-        count = rocks->limit_bytes / 64 / value_bytes;
-    }
-    return count != 0 ? (uint32_t)count : 1;
 }
 
 uint64_t value_batch_bytes_max(const struct rocks *rocks)
@@ -53,37 +41,59 @@ int value_unwrap(const struct rocks_state *state, struct cistern_span stored, in
     struct cistern_span *ret_value, int64_t *ret_written_ms, uint32_t *ret_status,
     struct cistern_error *error)
 {
+    const uint8_t *bytes = stored.data;
+    uint64_t head_bytes = state->head_bytes;
     *ret_written_ms = 0;
     *ret_value = stored;
+    if (head_bytes == 0) {
+        return 1;
+    }
+    if (stored.bytes < head_bytes) {
+        *ret_status = cistern_fail_corrupt(error, state->base.descriptor.name, UINT64_MAX,
+            "a stored value has %llu bytes, fewer than the %llu that stand before it",
+            (unsigned long long)stored.bytes, (unsigned long long)head_bytes);
+        return 0;
+    }
+    ret_value->data = bytes + head_bytes;
+    ret_value->bytes = stored.bytes - head_bytes;
+    if (state->layout.form == KEY_PREFIX && bytes[head_bytes - 1] != 0) {
+        *ret_value = (struct cistern_span){NULL, 0};
+    }
     if (!state->stamped) {
         return 1;
     }
-    if (stored.bytes < ROCKS_STAMP_BYTES) {
-        *ret_status = cistern_fail_corrupt(error, state->base.descriptor.name, UINT64_MAX,
-            "a stored value has %llu bytes, less than its time stamp",
-            (unsigned long long)stored.bytes);
-        return 0;
-    }
-    *ret_written_ms = (int64_t)cistern_get_u64_be(stored.data);
-    ret_value->data = (const uint8_t *)stored.data + ROCKS_STAMP_BYTES;
-    ret_value->bytes = stored.bytes - ROCKS_STAMP_BYTES;
+    *ret_written_ms = (int64_t)cistern_get_u64_be(bytes);
     const struct cistern_ttl *ttl = &state->base.descriptor.ttl;
     return ttl->return_expired || !cistern_ttl_expired(ttl, *ret_written_ms, now_ms);
 }
 
-struct cistern_span value_stamp(
-    const struct rocks_state *state, int64_t written_ms, uint8_t into[ROCKS_STAMP_BYTES])
+struct cistern_span value_head(const struct rocks_state *state, int64_t written_ms, int is_null,
+    uint8_t into[ROCKS_HEAD_BYTES_MAX])
 {
-    if (!state->stamped) {
+    if (state->head_bytes == 0) {
         return (struct cistern_span){NULL, 0};
     }
-    cistern_put_u64_be(into, (uint64_t)written_ms);
-    return (struct cistern_span){into, ROCKS_STAMP_BYTES};
+    if (state->stamped) {
+        cistern_put_u64_be(into, (uint64_t)written_ms);
+    }
+    if (state->layout.form == KEY_PREFIX) {
+        into[state->head_bytes - 1] = is_null != 0;
+    }
+    return (struct cistern_span){into, state->head_bytes};
+}
+
+int64_t value_now_ms(const struct rocks_state *state)
+{
+    return state->stamped ? cistern_state_now_ms(&state->base) : 0;
 }
 
 uint32_t value_flush_batch(struct rocks *rocks, struct cistern_error *error)
 {
-    uint32_t status = gate_write(rocks, shim_batch_bytes(rocks->batch), error);
+    uint64_t bytes = shim_batch_bytes(rocks->batch);
+    if (bytes <= BATCH_BYTES_EMPTY) {
+        return CISTERN_OK;
+    }
+    uint32_t status = gate_write(rocks, bytes, error);
     if (status == CISTERN_OK) {
         status = shim_write(rocks->db, rocks->batch, error);
     }
@@ -91,80 +101,12 @@ uint32_t value_flush_batch(struct rocks *rocks, struct cistern_error *error)
     return status;
 }
 
-static int64_t now_if_stamped(const struct rocks_state *state)
+uint32_t value_flush_full(struct rocks *rocks, struct cistern_error *error)
 {
-    return state->stamped ? cistern_wall_ms() : 0;
+    return shim_batch_bytes(rocks->batch) >= value_batch_bytes_max(rocks)
+               ? value_flush_batch(rocks, error)
+               : CISTERN_OK;
 }
-
-struct reading { /* one get_many */
-    struct rocks *rocks;
-    struct rocks_state *state;
-    struct cistern_span *values;
-    int64_t now_ms;
-    uint32_t copies; /* 1 = results come in several reads, so each is copied out of the reader */
-};
-
-static uint32_t result_set(struct reading *reading, struct cistern_span stored,
-    struct cistern_span *ret_value, struct cistern_error *error)
-{
-    uint32_t status = CISTERN_OK;
-    int64_t written_ms = 0;
-    struct cistern_span value = {NULL, 0};
-    if (stored.data == NULL || !value_unwrap(reading->state, stored, reading->now_ms, &value,
-                                   &written_ms, &status, error)) {
-        *ret_value = (struct cistern_span){NULL, 0};
-        return status;
-    }
-    gate_value_seen(reading->rocks, value.bytes);
-    if (reading->copies) { /* with its stamp, if there is one: touch() looks at it */
-        const uint8_t *copy = results_add(&reading->rocks->results, stored.data, stored.bytes);
-        if (copy == NULL) {
-            return cistern_fail(error, CISTERN_NO_MEMORY, reading->state->base.descriptor.name,
-                "no memory to hand out %llu bytes", (unsigned long long)value.bytes);
-        }
-        value.data = copy + (stored.bytes - value.bytes);
-    }
-    *ret_value = value;
-    return CISTERN_OK;
-}
-
-static uint32_t read_chunk(struct reading *reading, uint32_t from, uint32_t count,
-    struct cistern_span *values, struct cistern_error *error)
-{
-    struct scratch *scratch = &reading->rocks->scratch;
-    for (uint32_t i = 0; i < count; i++) {
-        scratch->sorted[i] = scratch->keys[scratch->order[from + i].index];
-    }
-    gate_read(reading->rocks, (uint64_t)count * PAGE_BYTES);
-    uint32_t status = shim_get_many(reading->rocks->reader, reading->state->family, scratch->sorted,
-        count, 1, scratch->found, error);
-    for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
-        status =
-            result_set(reading, scratch->found[i], &values[scratch->order[from + i].index], error);
-    }
-    return status;
-}
-
-static uint32_t read_slab(struct reading *reading, const struct cistern_address *addresses,
-    uint32_t count, struct cistern_span *values, struct cistern_error *error)
-{
-    struct scratch *scratch = &reading->rocks->scratch;
-    uint32_t status = scratch_encode(scratch, &reading->state->layout, addresses, count, error);
-    if (status != CISTERN_OK) {
-        return status;
-    }
-    scratch_sort(scratch, count);
-    uint32_t chunk = value_chunk_count(reading->rocks);
-    for (uint32_t from = 0; from < count && status == CISTERN_OK; from += chunk) {
-        uint32_t part = count - from < chunk ? count - from : chunk;
-        status = read_chunk(reading, from, part, values, error);
-    }
-    return status;
-}
-
-/* OnReadAndWrite: what was found and is still alive gets a new stamp. */
-static uint32_t touch(struct reading *reading, const struct cistern_address *addresses,
-    uint32_t count, struct cistern_error *error);
 
 uint32_t value_get_many(struct cistern_state *base, const struct cistern_address *addresses,
     uint32_t count, struct cistern_span *ret_values, struct cistern_error *error)
@@ -172,30 +114,22 @@ uint32_t value_get_many(struct cistern_state *base, const struct cistern_address
     struct rocks_state *state = rocks_state_of(base);
     struct rocks *rocks = rocks_of(base->backend);
     uint32_t status = rocks_usable(rocks, error);
+    if (status == CISTERN_OK) {
+        status = scratch_encode(&rocks->scratch, &state->layout, addresses, count, error);
+    }
     if (status != CISTERN_OK) {
         return status;
     }
     value_begin(rocks);
-    struct reading reading = {
-        .rocks = rocks, .state = state, .values = ret_values, .now_ms = now_if_stamped(state)};
-    int touches = state->stamped && base->descriptor.ttl.update_on_read;
-    reading.copies = touches || count > value_chunk_count(rocks);
-    uint64_t results_before = rocks->results.bytes;
-    for (uint32_t from = 0; from < count && status == CISTERN_OK; from += ROCKS_SLAB_COUNT_MAX) {
-        uint32_t part = count - from < ROCKS_SLAB_COUNT_MAX ? count - from : ROCKS_SLAB_COUNT_MAX;
-        status = read_slab(&reading, addresses + from, part, ret_values + from, error);
-    }
-    if (results_before != rocks->results.bytes) {
-        gate_report_results(rocks);
-    }
-    return status == CISTERN_OK && touches ? touch(&reading, addresses, count, error) : status;
+    struct reading reading = {.state = state, .values = ret_values};
+    return read_many(&reading, count, error);
 }
 
 /* One item at a time into rocks->batch, so that a batch never grows past its bound by more than
  * one value. */
 static uint32_t batch_item(struct rocks *rocks, struct rocks_state *state,
     const struct cistern_address *address, const struct cistern_span *value,
-    struct cistern_span stamp, struct cistern_error *error)
+    struct cistern_span head, struct cistern_error *error)
 {
     uint32_t status = scratch_encode(&rocks->scratch, &state->layout, address, 1, error);
     if (status != CISTERN_OK) {
@@ -206,38 +140,7 @@ static uint32_t batch_item(struct rocks *rocks, struct rocks_state *state,
         return shim_batch_remove(rocks->batch, state->family, key, error);
     }
     gate_value_seen(rocks, value->bytes);
-    return shim_batch_put(rocks->batch, state->family, key, stamp, *value, error);
-}
-
-static int is_alive(const struct reading *reading, struct cistern_span value)
-{
-    if (value.data == NULL) {
-        return 0;
-    }
-    int64_t written_ms =
-        (int64_t)cistern_get_u64_be((const uint8_t *)value.data - ROCKS_STAMP_BYTES);
-    return !cistern_ttl_expired(&reading->state->base.descriptor.ttl, written_ms, reading->now_ms);
-}
-
-static uint32_t touch(struct reading *reading, const struct cistern_address *addresses,
-    uint32_t count, struct cistern_error *error)
-{
-    struct rocks *rocks = reading->rocks;
-    uint8_t stamp_bytes[ROCKS_STAMP_BYTES];
-    struct cistern_span stamp = value_stamp(reading->state, reading->now_ms, stamp_bytes);
-    uint64_t bytes_max = value_batch_bytes_max(rocks);
-    uint32_t status = CISTERN_OK;
-    shim_batch_clear(rocks->batch);
-    for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
-        if (is_alive(reading, reading->values[i])) {
-            status =
-                batch_item(rocks, reading->state, &addresses[i], &reading->values[i], stamp, error);
-        }
-        if (status == CISTERN_OK && shim_batch_bytes(rocks->batch) >= bytes_max) {
-            status = value_flush_batch(rocks, error);
-        }
-    }
-    return status == CISTERN_OK ? value_flush_batch(rocks, error) : status;
+    return shim_batch_put(rocks->batch, state->family, key, head, *value, error);
 }
 
 /* values NULL = remove. */
@@ -252,20 +155,20 @@ static uint32_t write_many(struct cistern_state *base, const struct cistern_addr
     if (status != CISTERN_OK) {
         return status;
     }
-    value_begin(rocks);
-    uint8_t stamp_bytes[ROCKS_STAMP_BYTES];
-    struct cistern_span stamp = value_stamp(state, now_if_stamped(state), stamp_bytes);
+    uint8_t head_bytes[ROCKS_HEAD_BYTES_MAX];
+    struct cistern_span head = value_head(state, value_now_ms(state), 0, head_bytes);
     uint64_t bytes_max = value_batch_bytes_max(rocks);
     shim_batch_clear(rocks->batch);
     for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
         const struct cistern_span *value = values != NULL ? &values[i] : NULL;
-        status = batch_item(rocks, state, &addresses[i], value, stamp, error);
+        status = batch_item(rocks, state, &addresses[i], value, head, error);
         int is_full = i + 1 == count || shim_batch_bytes(rocks->batch) >= bytes_max;
         if (status == CISTERN_OK && is_full) {
             status = value_flush_batch(rocks, error);
             *ret_done = status == CISTERN_OK ? i + 1 : *ret_done;
         }
     }
+    value_begin(rocks);
     return status;
 }
 

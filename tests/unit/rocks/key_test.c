@@ -19,7 +19,8 @@ static void round_trip(const struct key_layout *layout, const struct cistern_add
     uint64_t bytes = key_encode(layout, address, encoded);
     assert_int_equal(bytes, key_encoded_bytes(layout, address));
     struct cistern_address decoded;
-    assert_status(key_decode(layout, (struct cistern_span){encoded, bytes}, &decoded), CISTERN_OK);
+    assert_status(
+        key_decode(layout, (struct cistern_span){encoded, bytes}, &decoded, NULL), CISTERN_OK);
     assert_int_equal(decoded.key_group, address->key_group);
     assert_int_equal(decoded.key.bytes, address->key.bytes);
     assert_memory_equal(decoded.key.data, address->key.data, address->key.bytes);
@@ -129,16 +130,18 @@ static void test_damaged(void **unused)
     } bad[] = {{"", 0}, {"\x01", 1}, {"\x01zz\x05", 4}, {"\x01z\x00\x09\x02", 5}, {"\x01\x02", 2},
         {"\x01z\x01", 3}};
     for (uint32_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_status(key_decode(&both, (struct cistern_span){bad[i].bytes, bad[i].size}, &address),
+        assert_status(
+            key_decode(&both, (struct cistern_span){bad[i].bytes, bad[i].size}, &address, NULL),
             CISTERN_CORRUPT);
     }
     struct key_layout fixed = layout_of(129, 8, 4);
+    assert_status(key_decode(&fixed, (struct cistern_span){"\0\1abcdefghi", 11}, &address, NULL),
+        CISTERN_CORRUPT);
     assert_status(
-        key_decode(&fixed, (struct cistern_span){"\0\1abcdefghi", 11}, &address), CISTERN_CORRUPT);
-    assert_status(key_decode(&fixed, (struct cistern_span){"\0", 1}, &address), CISTERN_CORRUPT);
+        key_decode(&fixed, (struct cistern_span){"\0", 1}, &address, NULL), CISTERN_CORRUPT);
     struct key_layout half = layout_of(128, 4, 0);
     assert_status(
-        key_decode(&half, (struct cistern_span){"\0abcdn\2", 7}, &address), CISTERN_CORRUPT);
+        key_decode(&half, (struct cistern_span){"\0abcdn\2", 7}, &address, NULL), CISTERN_CORRUPT);
 }
 
 static void test_bounds(void **unused)
@@ -154,6 +157,130 @@ static void test_bounds(void **unused)
     assert_memory_equal(bound, "\x80\x00", 2);
 }
 
+static struct key_layout layout_of_kind(
+    uint32_t kind, uint32_t max_parallelism, uint32_t key_bytes, uint32_t namespace_bytes)
+{
+    struct cistern_state_descriptor descriptor = {
+        .kind = kind, .key_bytes = key_bytes, .namespace_bytes = namespace_bytes};
+    return key_layout_of(max_parallelism, &descriptor);
+}
+
+static void test_prefix_bytes(void **unused)
+{
+    (void)unused;
+    uint8_t encoded[64];
+    struct cistern_address address = {.key = {"ab", 2}, .key_group = 5};
+    struct key_layout open = layout_of_kind(CISTERN_MAP, 128, 0, 0);
+    assert_int_equal(key_encode(&open, &address, encoded), 6);
+    assert_memory_equal(encoded,
+        "\x05\x00\x02"
+        "ab\x00",
+        6);
+    address.name_space = (struct cistern_span){"N", 1};
+    assert_int_equal(key_encode(&open, &address, encoded), 9);
+    assert_memory_equal(encoded,
+        "\x05\x00\x02"
+        "ab\x01\x00\x01N",
+        9);
+    struct key_layout fixed = layout_of_kind(CISTERN_LIST, 300, 2, 1);
+    assert_int_equal(key_encode(&fixed, &address, encoded), 6);
+    assert_memory_equal(encoded,
+        "\x00\x05"
+        "ab\x01N",
+        6);
+    struct key_layout timers = layout_of_kind(CISTERN_TIMERS, 128, 2, 1);
+    assert_int_equal(key_timer_encode(&timers, &address, -2, encoded), 13);
+    assert_memory_equal(encoded,
+        "\x05\x7f\xff\xff\xff\xff\xff\xff\xfe"
+        "ab\x01N",
+        13);
+}
+
+/* Every address of short keys and namespaces: none is a prefix of another one, what follows it is
+ * found again, and cutting it short is noticed. */
+static void test_prefix(void **unused)
+{
+    (void)unused;
+    static uint8_t all[400][16];
+    static uint64_t sizes[400];
+    uint32_t count = 0;
+    struct key_layout layout = layout_of_kind(CISTERN_MAP, 128, 0, 0);
+    for (uint32_t k = 0; k < 13; k++) {
+        for (uint32_t n = 0; n < 14; n++) {
+            uint8_t key[2] = {(uint8_t)(k % 3), (uint8_t)(k / 3 % 3)};
+            uint8_t name_space[2] = {(uint8_t)(n % 3), (uint8_t)(n / 3 % 3)};
+            struct cistern_address address = {.key = {key, k < 9 ? 2 : k < 12 ? 1 : 0}};
+            if (n < 13) {
+                address.name_space = (struct cistern_span){name_space, n < 9 ? 2 : n < 12 ? 1 : 0};
+            }
+            sizes[count] = key_encode(&layout, &address, all[count]);
+            assert_int_equal(sizes[count], key_encoded_bytes(&layout, &address));
+            for (uint32_t i = 0; i < count; i++) {
+                uint64_t shorter = sizes[i] < sizes[count] ? sizes[i] : sizes[count];
+                assert_int_not_equal(memcmp(all[i], all[count], shorter), 0);
+            }
+            uint8_t *end = all[count] + sizes[count];
+            memcpy(end, "xyz", 3);
+            struct cistern_address decoded;
+            struct cistern_span rest;
+            struct cistern_span whole = {all[count], sizes[count] + 3};
+            assert_status(key_decode(&layout, whole, &decoded, &rest), CISTERN_OK);
+            assert_int_equal(decoded.key.bytes, address.key.bytes);
+            assert_memory_equal(decoded.key.data, key, address.key.bytes);
+            assert_int_equal(decoded.name_space.data == NULL, n == 13);
+            assert_int_equal(decoded.name_space.bytes, address.name_space.bytes);
+            assert_true(rest.data == end && rest.bytes == 3);
+            for (uint64_t cut = 0; cut < sizes[count]; cut++) {
+                struct cistern_span part = {all[count], cut};
+                assert_status(key_decode(&layout, part, &decoded, &rest), CISTERN_CORRUPT);
+            }
+            count++;
+        }
+    }
+}
+
+static void test_timed(void **unused)
+{
+    (void)unused;
+    static const int64_t times[] = {INT64_MIN, -1000, -1, 0, 1, 1000, INT64_MAX};
+    struct key_layout layout = layout_of_kind(CISTERN_TIMERS, 300, 0, 4);
+    struct cistern_address address = {
+        .key = {"key", 3}, .name_space = {"name", 4}, .key_group = 299};
+    uint8_t previous[64] = {0};
+    uint8_t encoded[64];
+    for (uint32_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        uint64_t bytes = key_timer_encode(&layout, &address, times[i], encoded);
+        assert_int_equal(bytes, key_timer_bytes(&layout, &address));
+        assert_true(memcmp(previous, encoded, bytes) < 0); /* in the order of time */
+        memcpy(previous, encoded, bytes);
+        struct cistern_address decoded;
+        struct cistern_span rest;
+        struct cistern_span whole = {encoded, bytes};
+        assert_status(key_decode(&layout, whole, &decoded, &rest), CISTERN_OK);
+        assert_int_equal(decoded.key_group, 299);
+        assert_memory_equal(decoded.key.data, "key", 3);
+        assert_memory_equal(decoded.name_space.data, "name", 4);
+        assert_int_equal(rest.bytes, KEY_NUMBER_BYTES);
+        whole.bytes = bytes + 1;
+        assert_status(key_decode(&layout, whole, &decoded, &rest), CISTERN_CORRUPT);
+        whole.bytes = bytes - 1;
+        assert_status(key_decode(&layout, whole, &decoded, &rest), CISTERN_CORRUPT);
+    }
+}
+
+static void test_successor(void **unused)
+{
+    (void)unused;
+    uint8_t bytes[3] = {1, 2, 3};
+    assert_int_equal(key_successor(bytes, 3), 3);
+    assert_memory_equal(bytes, "\1\2\4", 3);
+    uint8_t carried[3] = {1, 255, 255};
+    assert_int_equal(key_successor(carried, 3), 1);
+    assert_int_equal(carried[0], 2);
+    uint8_t last[2] = {255, 255};
+    assert_int_equal(key_successor(last, 2), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +289,10 @@ int main(void)
         cmocka_unit_test(test_distinct),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_prefix_bytes),
+        cmocka_unit_test(test_prefix),
+        cmocka_unit_test(test_timed),
+        cmocka_unit_test(test_successor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

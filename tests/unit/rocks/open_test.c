@@ -91,11 +91,11 @@ static void test_kinds(void **unused)
     struct fixture fixture;
     fixture_open(&fixture, 64u << 20, 1, CISTERN_ACCOUNTING_GUEST);
     struct cistern_backend *backend = fixture_backend(&fixture, 0, "db", 128, 0, 127);
-    struct cistern_state_descriptor descriptor = {.name = "m", .kind = CISTERN_MAP};
+    struct cistern_state_descriptor descriptor = {.name = "m", .kind = CISTERN_BROADCAST};
     struct cistern_state *state = NULL;
     assert_status(
         cistern_state_register(backend, &descriptor, &state, &fixture.error), CISTERN_UNSUPPORTED);
-    assert_non_null(strstr(fixture.error.message, "map"));
+    assert_non_null(strstr(fixture.error.message, "broadcast"));
     const char *build = cistern_rocks_build();
     assert_non_null(strstr(build, "assertions o"));
     print_message("RocksDB %s\n", build);
