@@ -90,6 +90,11 @@ uint32_t restore_run(struct cistern_backend *backend, const struct cistern_sourc
     }
     value_begin(rocks);
     status = restore_parts(rocks, source, error);
+    for (uint32_t i = 0; i < backend->state_count; i++) {
+        if (backend->states[i] != NULL && backend->states[i]->descriptor.kind == CISTERN_TIMERS) {
+            timer_restored(rocks_state_of(backend->states[i]));
+        }
+    }
     if (status != CISTERN_OK) {
         give_up(rocks, error);
     }

@@ -106,6 +106,7 @@ struct rocks {
 };
 
 struct rocks_cursor;
+struct heads;
 struct rocks_state {
     struct cistern_state base;
     struct shim_family *family;
@@ -114,6 +115,7 @@ struct rocks_state {
     uint32_t stamped;
     uint32_t head_bytes;               /* before each value; 0 in lists and timers */
     struct rocks_cursor *list_cursors; /* open over one list each */
+    struct heads *heads;               /* of timers: heads_private.h */
 };
 
 static inline struct rocks *rocks_of(struct cistern_backend *backend)
@@ -249,6 +251,21 @@ static inline struct cistern_frame_format list_format(const struct rocks_state *
 /* CORRUPT: what stands `offset` bytes into a chunk is no element. */
 uint32_t list_fail_frame(
     const struct rocks_state *state, uint64_t offset, struct cistern_error *error);
+
+/* timer.c */
+uint32_t timer_add_many(struct cistern_state *state, const int64_t *timestamps_ms,
+    const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
+    struct cistern_error *error);
+uint32_t timer_remove_many(struct cistern_state *state, const int64_t *timestamps_ms,
+    const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
+    struct cistern_error *error);
+uint32_t timer_next(
+    struct cistern_state *state, int64_t *ret_timestamp_ms, struct cistern_error *error);
+uint32_t timer_pop_due(struct cistern_state *state, int64_t up_to_ms,
+    struct cistern_entry *ret_timers, uint32_t capacity, uint32_t *ret_count,
+    struct cistern_error *error);
+/* Entries came in by another way than the calls. */
+void timer_restored(struct rocks_state *state);
 
 /* clear.c */
 uint32_t clear_many(struct cistern_state *state, const struct cistern_address *addresses,

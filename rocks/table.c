@@ -9,6 +9,7 @@
  *
  * so that a restored database says what it holds. Threads: owner only.
  */
+#include "heads_private.h"
 #include "rocks_private.h"
 #include "cistern/alloc.h"
 #include "cistern/endian.h"
@@ -126,7 +127,7 @@ static uint32_t family_of(
 
 static int kind_is_held(uint32_t kind)
 {
-    return kind >= CISTERN_VALUE && kind <= CISTERN_AGGREGATING;
+    return kind >= CISTERN_VALUE && kind <= CISTERN_TIMERS;
 }
 
 static void ttl_tell(struct rocks_state *state, const struct cistern_state_descriptor *descriptor)
@@ -181,6 +182,9 @@ uint32_t table_state_create(struct cistern_backend *backend,
     if (status == CISTERN_OK && descriptor->kind == CISTERN_LIST) {
         status = tails_open(rocks, error);
     }
+    if (status == CISTERN_OK && descriptor->kind == CISTERN_TIMERS) {
+        status = heads_create(rocks, &state->heads, error);
+    }
     if (status == CISTERN_OK) {
         status = descriptor_write(rocks, descriptor, id, error);
     }
@@ -226,6 +230,7 @@ uint32_t table_state_adopt(struct cistern_state *base,
 
 void table_state_destroy(struct cistern_state *state)
 {
+    heads_destroy(rocks_of(state->backend), rocks_state_of(state)->heads);
     cistern_state_deinit(state);
     cistern_release(rocks_state_of(state));
 }
