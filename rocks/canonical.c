@@ -38,6 +38,10 @@ struct canonical {
     uint8_t *place;                 /* the first key that was not added yet */
     uint64_t place_bytes;           /* 0 = the state's first */
     uint64_t place_capacity;
+    uint8_t *list; /* the address, as the key begins, of the run added last */
+    uint64_t list_bytes;
+    uint64_t list_capacity;
+    uint64_t run_count; /* of that list */
     uint32_t finished;
 };
 
@@ -146,9 +150,27 @@ static uint32_t state_end(struct canonical *canonical, struct cistern_error *err
     if (status == CISTERN_OK) {
         iterator_stop(canonical);
         canonical->place_bytes = 0;
+        canonical->list_bytes = 0;
         canonical->state_next++;
     }
     return status;
+}
+
+static uint32_t bytes_keep(uint8_t **kept, uint64_t *kept_bytes, uint64_t *capacity,
+    struct cistern_span span, struct cistern_error *error)
+{
+    if (span.bytes > *capacity) {
+        uint8_t *grown = cistern_reallocate(*kept, span.bytes);
+        if (grown == NULL) {
+            return cistern_fail(
+                error, CISTERN_NO_MEMORY, "snapshot", "no memory for an iterator's place");
+        }
+        *kept = grown;
+        *capacity = span.bytes;
+    }
+    memcpy(*kept, span.data, span.bytes);
+    *kept_bytes = span.bytes;
+    return CISTERN_OK;
 }
 
 /* Remembers where the iterator stands, and lets it go. */
@@ -162,17 +184,11 @@ static uint32_t iterator_park(struct canonical *canonical, struct cistern_error 
     if (!shim_iterator_entry(canonical->iterator, &key, &value)) {
         return state_end(canonical, error);
     }
-    if (key.bytes > canonical->place_capacity) {
-        uint8_t *grown = cistern_reallocate(canonical->place, key.bytes);
-        if (grown == NULL) {
-            return cistern_fail(
-                error, CISTERN_NO_MEMORY, "snapshot", "no memory for an iterator's place");
-        }
-        canonical->place = grown;
-        canonical->place_capacity = key.bytes;
+    uint32_t status = bytes_keep(
+        &canonical->place, &canonical->place_bytes, &canonical->place_capacity, key, error);
+    if (status != CISTERN_OK) {
+        return status;
     }
-    memcpy(canonical->place, key.data, key.bytes);
-    canonical->place_bytes = key.bytes;
     iterator_stop(canonical);
     return CISTERN_OK;
 }
@@ -196,6 +212,32 @@ static void value_set(const struct canonical_state *state, struct cistern_span s
     }
 }
 
+/* A run of a list: its place among the list's runs is its user key. The chunk's own number is of
+ * no use to others. */
+static uint32_t run_add(struct canonical *canonical, struct cistern_span prefix,
+    struct cistern_seg_entry *entry, struct cistern_error *error)
+{
+    int is_same = canonical->list_bytes == prefix.bytes && canonical->list_bytes != 0 &&
+                  memcmp(canonical->list, prefix.data, prefix.bytes) == 0;
+    uint64_t place = is_same ? canonical->run_count : 0;
+    uint8_t user_key[KEY_NUMBER_BYTES];
+    cistern_put_u64_be(user_key, place);
+    entry->user_key = (struct cistern_span){user_key, sizeof user_key};
+    uint32_t status = CISTERN_OK;
+    if (!is_same) { /* before it is added: after BUSY the same entry comes again */
+        canonical->run_count = 0;
+        status = bytes_keep(
+            &canonical->list, &canonical->list_bytes, &canonical->list_capacity, prefix, error);
+    }
+    if (status == CISTERN_OK) {
+        status = cistern_seg_writer_add(canonical->writer, entry, error);
+    }
+    if (status == CISTERN_OK) {
+        canonical->run_count = place + 1;
+    }
+    return status;
+}
+
 static uint32_t entry_add(struct canonical *canonical, struct cistern_span key,
     struct cistern_span value, struct cistern_error *error)
 {
@@ -203,8 +245,7 @@ static uint32_t entry_add(struct canonical *canonical, struct cistern_span key,
     struct cistern_address address;
     struct cistern_span rest = {NULL, 0};
     if (key_decode(&state->layout, key, &address, &rest) != CISTERN_OK ||
-        value.bytes < state->head_bytes ||
-        (state->kind == CISTERN_LIST && rest.bytes != KEY_NUMBER_BYTES)) {
+        value.bytes < state->head_bytes) {
         return cistern_fail_corrupt(error, "snapshot", UINT64_MAX,
             "state %u holds an entry of %llu + %llu bytes that is none of its layout", state->id,
             (unsigned long long)key.bytes, (unsigned long long)value.bytes);
@@ -217,6 +258,10 @@ static uint32_t entry_add(struct canonical *canonical, struct cistern_span key,
         .user_key = rest,
     };
     value_set(state, value, &entry);
+    if (state->kind == CISTERN_LIST) {
+        struct cistern_span prefix = {key.data, key.bytes - rest.bytes};
+        return run_add(canonical, prefix, &entry, error);
+    }
     return cistern_seg_writer_add(canonical->writer, &entry, error);
 }
 
@@ -284,5 +329,6 @@ void canonical_close(struct canonical *canonical)
     cistern_seg_writer_destroy(canonical->writer);
     cistern_release(canonical->states);
     cistern_release(canonical->place);
+    cistern_release(canonical->list);
     cistern_release(canonical);
 }

@@ -20,6 +20,7 @@ struct seg_restore {
     struct rocks_state *states[CISTERN_STATE_COUNT_MAX + 1]; /* by the container's state id */
     uint64_t number_max;                                     /* of list runs */
     uint32_t has_lists;
+    uint32_t is_canonical;
 };
 
 static uint32_t read_exactly(
@@ -44,6 +45,20 @@ static uint32_t read_exactly(
     return CISTERN_OK;
 }
 
+/* In its own files the heap keeps a map or list as parts that refer to each other. */
+static uint32_t kind_check(const struct seg_restore *restore,
+    const struct cistern_state_descriptor *descriptor, struct cistern_error *error)
+{
+    int has_parts = descriptor->kind == CISTERN_MAP || descriptor->kind == CISTERN_LIST;
+    if (restore->is_canonical || !has_parts) {
+        return CISTERN_OK;
+    }
+    return cistern_fail(error, CISTERN_UNSUPPORTED, restore->object,
+        "the rocks backend cannot read state \"%s\" of kind %s from a checkpoint of the heap "
+        "backend; take a canonical savepoint with that backend and restore it",
+        descriptor->name, cistern_state_kind_name(descriptor->kind));
+}
+
 static uint32_t state_learn(
     struct seg_restore *restore, uint32_t index, struct cistern_error *error)
 {
@@ -66,6 +81,11 @@ static uint32_t state_learn(
         return status;
     }
     struct cistern_state *state = NULL;
+    status = kind_check(restore, &descriptor, error);
+    if (status != CISTERN_OK) {
+        cistern_release(storage);
+        return status;
+    }
     status = cistern_backend_state_restored(&restore->rocks->base, &descriptor, id, &state, error);
     if (status == CISTERN_OK) {
         restore->states[id] = rocks_state_of(state);
@@ -79,19 +99,16 @@ static int size_fits(uint32_t fixed_bytes, struct cistern_span span)
     return fixed_bytes == 0 ? span.bytes <= CISTERN_KEY_BYTES_MAX : span.bytes == fixed_bytes;
 }
 
-/* A tombstone without user key means all that the address holds. */
 static int user_key_fits(const struct rocks_state *state, const struct cistern_seg_entry *entry)
 {
     const struct cistern_state_descriptor *descriptor = &state->base.descriptor;
     switch (descriptor->kind) {
     case CISTERN_MAP:
-        return entry->user_key.data != NULL ? size_fits(descriptor->user_key_bytes, entry->user_key)
-                                            : entry->tombstone != 0;
+        return entry->user_key.data != NULL &&
+               size_fits(descriptor->user_key_bytes, entry->user_key);
     case CISTERN_LIST:
-        return entry->user_key.data != NULL ? entry->user_key.bytes == KEY_NUMBER_BYTES
-                                            : entry->tombstone != 0;
     case CISTERN_TIMERS:
-        return entry->user_key.data != NULL && entry->user_key.bytes == KEY_NUMBER_BYTES;
+        return entry->user_key.bytes == KEY_NUMBER_BYTES;
     default:
         return entry->user_key.data == NULL;
     }
@@ -154,23 +171,6 @@ static uint32_t key_make(struct seg_restore *restore, const struct rocks_state *
     return scratch_encode_items(scratch, &state->layout, &address, rest, 1, error);
 }
 
-/* Everything of the address, also what is in the write batch by now. */
-static uint32_t address_clear(
-    struct rocks *rocks, struct rocks_state *state, struct cistern_error *error)
-{
-    struct range range = {NULL};
-    uint32_t written = 0;
-    uint32_t status = value_flush_batch(rocks, error);
-    if (status == CISTERN_OK) {
-        status = range_init_prefix(&range, rocks->scratch.keys[0], error);
-    }
-    if (status == CISTERN_OK) {
-        status = clear_range(state, &range, value_batch_bytes_max(rocks), &written, error);
-    }
-    range_deinit(&range);
-    return status;
-}
-
 static uint32_t entry_put(struct seg_restore *restore, struct rocks_state *state,
     const struct cistern_seg_entry *entry, struct cistern_error *error)
 {
@@ -210,10 +210,7 @@ static uint32_t entry_apply(
         return status;
     }
     if (entry->tombstone) {
-        int is_all = state->layout.form == KEY_PREFIX && entry->user_key.data == NULL;
-        return is_all
-                   ? address_clear(rocks, state, error)
-                   : shim_batch_remove(rocks->batch, state->family, rocks->scratch.keys[0], error);
+        return shim_batch_remove(rocks->batch, state->family, rocks->scratch.keys[0], error);
     }
     return entry_put(restore, state, entry, error);
 }
@@ -255,6 +252,7 @@ uint32_t restore_seg(struct rocks *rocks, const struct cistern_source *source,
     if (status == CISTERN_OK) {
         struct cistern_seg_info info;
         cistern_seg_reader_info(restore->reader, &info);
+        restore->is_canonical = info.role == CISTERN_ROLE_CANONICAL;
         for (uint32_t i = 0; i < info.state_count && status == CISTERN_OK; i++) {
             status = state_learn(restore, i, error);
         }
