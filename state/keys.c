@@ -47,13 +47,17 @@ static uint32_t keys_open(struct cistern_state *state, const struct cistern_span
     return cursor_give(state, status, cursor, ret_cursor);
 }
 
+static uint32_t keys_validate(const struct cistern_state *state,
+    const struct cistern_span *name_space, struct cistern_error *error)
+{
+    uint32_t status = call_validate(state, "keys", KINDS_CLEARED, 0, error);
+    return status == CISTERN_OK ? namespaces_validate(state, name_space, 1, error) : status;
+}
+
 uint32_t cistern_keys_open(struct cistern_state *state, struct cistern_span name_space,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
-    uint32_t status = call_validate(state, "keys", KINDS_CLEARED, 0, error);
-    if (status == CISTERN_OK) {
-        status = namespaces_validate(state, &name_space, 1, error);
-    }
+    uint32_t status = keys_validate(state, &name_space, error);
     return status == CISTERN_OK ? keys_open(state, &name_space, ret_cursor, error) : status;
 }
 
@@ -116,6 +120,10 @@ static uint32_t for_keys(struct cistern_state *state, struct cistern_span name_s
 {
     struct copies copies = {.storage = NULL};
     struct cistern_cursor *cursor = NULL;
+    uint32_t status = keys_validate(state, &name_space, error);
+    if (status != CISTERN_OK) {
+        return status; /* before as many bytes are copied as it claims to have */
+    }
     /* The caller's namespace may itself be a result that the first call makes stale. */
     void *name_copy = cistern_allocate(name_space.bytes + 1);
     if (name_copy == NULL) {
@@ -126,7 +134,7 @@ static uint32_t for_keys(struct cistern_state *state, struct cistern_span name_s
         memcpy(name_copy, name_space.data, name_space.bytes);
         name_space.data = name_copy;
     }
-    uint32_t status = cistern_keys_open(state, name_space, &cursor, error);
+    status = keys_open(state, &name_space, &cursor, error);
     do {
         status = status == CISTERN_OK ? copies_fill(&copies, cursor, name_space, error) : status;
         if (status == CISTERN_OK && copies.count != 0) {

@@ -132,12 +132,21 @@ static uint32_t inputs_copy(const struct cistern_state *state, struct inputs *in
     return CISTERN_OK;
 }
 
-static int is_target(const struct cistern_address *target, struct cistern_span name_space)
+static int is_same(struct cistern_span a, struct cistern_span b)
 {
-    return (target->name_space.data != NULL) == (name_space.data != NULL) &&
-           target->name_space.bytes == name_space.bytes &&
-           (name_space.bytes == 0 ||
-               memcmp(target->name_space.data, name_space.data, name_space.bytes) == 0);
+    return (a.data != NULL) == (b.data != NULL) && a.bytes == b.bytes &&
+           (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
+}
+
+/* The target itself, or a namespace that stood in the list before: it holds nothing any more. */
+static int is_passed_over(
+    const struct cistern_address *target, const struct cistern_span *sources, uint32_t index)
+{
+    int passed = is_same(target->name_space, sources[index]);
+    for (uint32_t i = 0; i < index && !passed; i++) {
+        passed = is_same(sources[i], sources[index]);
+    }
+    return passed;
 }
 
 static struct cistern_address source_address(
@@ -154,7 +163,7 @@ static uint32_t combine_all(struct cistern_state *state, const struct cistern_ad
 {
     uint32_t status = accumulator_load(state, target, &parts[0], error);
     for (uint32_t i = 0; status == CISTERN_OK && i < count; i++) {
-        if (is_target(target, sources[i])) {
+        if (is_passed_over(target, sources, i)) {
             continue;
         }
         struct cistern_address address = source_address(target, sources[i]);
@@ -178,7 +187,7 @@ static uint32_t remove_sources(struct cistern_state *state, const struct cistern
 {
     uint32_t status = CISTERN_OK;
     for (uint32_t i = 0; status == CISTERN_OK && i < count; i++) {
-        if (!is_target(target, sources[i])) {
+        if (!is_passed_over(target, sources, i)) {
             struct cistern_address address = source_address(target, sources[i]);
             uint32_t done;
             status = state->backend->ops->value_remove_many(state, &address, 1, &done, error);
@@ -202,8 +211,12 @@ static uint32_t merge_accumulators(struct cistern_state *state,
     if (status == CISTERN_OK && changed) {
         struct cistern_span value = {parts[0].bytes, parts[0].size};
         uint32_t done;
-        status =
-            state->backend->ops->value_put_many(state, &inputs.target, &value, 1, &done, error);
+        status = spans_validate(
+            state, value_rule_make(state), &value, 1, "merged value", "value_bytes_max", error);
+        if (status == CISTERN_OK) {
+            status =
+                state->backend->ops->value_put_many(state, &inputs.target, &value, 1, &done, error);
+        }
         if (status == CISTERN_OK) {
             status = remove_sources(state, &inputs.target, inputs.sources, count, error);
         }

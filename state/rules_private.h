@@ -32,6 +32,14 @@ static inline struct size_rule size_rule_make(uint64_t fixed_bytes, uint64_t byt
     return rule;
 }
 
+/* Of value, reducing and aggregating states: what is stored. */
+static inline struct size_rule value_rule_make(const struct cistern_state *state)
+{
+    uint64_t fixed_bytes =
+        state->descriptor.reduce != CISTERN_REDUCE_NONE ? I64_BYTES : state->descriptor.value_bytes;
+    return size_rule_make(fixed_bytes, state->backend->options.value_bytes_max);
+}
+
 static inline int size_is_good(struct size_rule rule, uint64_t bytes)
 {
     return bytes - rule.min <= rule.slack;

@@ -4,13 +4,6 @@
 
 #include <stddef.h>
 
-static inline struct size_rule value_rule_make(const struct cistern_state *state)
-{
-    uint64_t fixed_bytes =
-        state->descriptor.reduce != CISTERN_REDUCE_NONE ? I64_BYTES : state->descriptor.value_bytes;
-    return size_rule_make(fixed_bytes, state->backend->options.value_bytes_max);
-}
-
 /* What may be added: of an aggregating state with its own function the input is of another type
  * than the accumulator. */
 static inline struct size_rule input_rule_make(const struct cistern_state *state)
