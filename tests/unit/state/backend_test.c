@@ -269,6 +269,34 @@ static void test_restored_states_that_differ(void **state)
         cistern_backend_restore(fixture->backend, &source, &fixture->error), CISTERN_MISMATCH);
 }
 
+/* The clock of event time only goes forward, and a checkpoint brings it along. */
+static void test_watermark(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cistern_state_descriptor stored[] = {
+        {.name = "a",
+            .kind = CISTERN_VALUE,
+            .ttl = {.time_to_live_ms = 5, .event_time = 1, .watermark_ms = 400}},
+        {.name = "b",
+            .kind = CISTERN_VALUE,
+            .ttl = {.time_to_live_ms = 5, .event_time = 1, .watermark_ms = 300}},
+        {.name = "c", .kind = CISTERN_VALUE, .ttl = {.time_to_live_ms = 5, .watermark_ms = 900}},
+    };
+    struct cistern_source source = {.arg = stored,
+        .backend = "heap",
+        .slice_count = 3,
+        .next = source_next,
+        .read = source_read,
+        .describe = source_describe};
+    assert_true(fixture->backend->watermark_ms == INT64_MIN);
+    assert_ok(cistern_backend_restore(fixture->backend, &source, &fixture->error), fixture->error);
+    assert_int_equal(fixture->backend->watermark_ms, 400);
+    cistern_backend_set_watermark(fixture->backend, 399);
+    assert_int_equal(fixture->backend->watermark_ms, 400);
+    cistern_backend_set_watermark(fixture->backend, 401);
+    assert_int_equal(fixture->backend->watermark_ms, 401);
+}
+
 static void test_addresses(void **state)
 {
     struct fixture *fixture = *state;
@@ -556,6 +584,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_restored_states, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(
             test_restored_states_that_differ, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(test_watermark, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_addresses, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_values, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(test_batches, fixture_open, fixture_close),

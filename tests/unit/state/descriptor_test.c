@@ -11,6 +11,12 @@ static const char good[] =
     "\"reduce\":\"sum_i64\",\"serializer\":\"00ff7f\",\"ttl\":{\"return_expired\":0,"
     "\"time_to_live_ms\":60000,\"update_on_read\":1},\"user_key_bytes\":0,\"value_bytes\":8}";
 
+static const char good_event_time[] =
+    "{\"id\":3,\"key_bytes\":16,\"kind\":\"reducing\",\"name\":\"words\",\"namespace_bytes\":0,"
+    "\"reduce\":\"sum_i64\",\"serializer\":\"00ff7f\",\"ttl\":{\"event_time\":1,"
+    "\"return_expired\":0,\"time_to_live_ms\":60000,\"update_on_read\":1,"
+    "\"watermark_ms\":\"-9223372036854775808\"},\"user_key_bytes\":0,\"value_bytes\":8}";
+
 static void test_known_text(void **state)
 {
     (void)state;
@@ -86,7 +92,11 @@ static void test_round_trips(void **state)
             descriptor.ttl = (struct cistern_ttl){
                 .time_to_live_ms = 1 + (int64_t)(test_random(&random) >> (1 + i % 60)),
                 .update_on_read = i % 4 == 1,
-                .return_expired = i % 3 == 0};
+                .return_expired = i % 3 == 0,
+                .event_time = i % 5 == 0};
+            if (descriptor.ttl.event_time) { /* any watermark, also beyond what a double holds */
+                descriptor.ttl.watermark_ms = (int64_t)(test_random(&random) << (i % 50));
+            }
         }
         round_trip(&descriptor, 1 + i % 250);
     }
@@ -98,13 +108,46 @@ static void test_round_trips(void **state)
     assert_int_equal(cistern_allocation_count(), held);
 }
 
-/* `good` with its first `from` replaced. */
-static void bad(const char *from, const char *to, uint32_t expected)
+/* Files from before there was event time have neither of its fields, and new ones without it do
+ * not either: older builds read them. */
+static void test_event_time(void **state)
+{
+    (void)state;
+    struct cistern_error error;
+    struct cistern_state_descriptor descriptor = {.name = "words",
+        .kind = CISTERN_REDUCING,
+        .key_bytes = 16,
+        .value_bytes = 8,
+        .reduce = CISTERN_REDUCE_SUM_I64,
+        .ttl = {.time_to_live_ms = 60000,
+            .update_on_read = 1,
+            .event_time = 1,
+            .watermark_ms = INT64_MIN},
+        .serializer = {"\x00\xff\x7f", 3}};
+    char *text;
+    assert_ok(cistern_descriptor_encode(&descriptor, 3, &text, &error), error);
+    assert_string_equal(text, good_event_time);
+    cistern_release(text);
+    descriptor.ttl.event_time = 0;
+    assert_ok(cistern_descriptor_encode(&descriptor, 3, &text, &error), error);
+    assert_string_equal(text, good); /* the watermark is nobody's */
+    cistern_release(text);
+    const int64_t watermarks[] = {
+        INT64_MIN, INT64_MIN + 1, -(INT64_C(1) << 53), -1, 0, 1, INT64_C(1) << 53, INT64_MAX};
+    descriptor.ttl.event_time = 1;
+    for (uint32_t i = 0; i < sizeof watermarks / sizeof watermarks[0]; i++) {
+        descriptor.ttl.watermark_ms = watermarks[i];
+        round_trip(&descriptor, 3);
+    }
+}
+
+/* `source` with its first `from` replaced. */
+static void bad_of(const char *source, const char *from, const char *to, uint32_t expected)
 {
     char text[2048];
-    const char *at = strstr(good, from);
+    const char *at = strstr(source, from);
     assert_non_null(at);
-    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - good), good, to, at + strlen(from));
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - source), source, to, at + strlen(from));
     struct cistern_error error = {0};
     struct cistern_state_descriptor descriptor;
     uint32_t id;
@@ -124,6 +167,35 @@ static void bad(const char *from, const char *to, uint32_t expected)
         assert_null(storage);
     }
     assert_int_equal(cistern_allocation_count(), held);
+}
+
+static void bad(const char *from, const char *to, uint32_t expected)
+{
+    bad_of(good, from, to, expected);
+}
+
+static void test_bad_event_time(void **state)
+{
+    (void)state;
+    const struct {
+        const char *from;
+        const char *to;
+        uint32_t expected;
+    } cases[] = {
+        {"\"event_time\":1,", "\"event_time\":0,", CISTERN_OK},
+        {"\"event_time\":1,", "\"event_time\":2,", CISTERN_CORRUPT},
+        {"\"event_time\":1,", "\"event_time\":true,", CISTERN_CORRUPT},
+        {"\"event_time\":1,", "\"event_time\":-1,", CISTERN_CORRUPT},
+        {",\"watermark_ms\":\"-9223372036854775808\"", "", CISTERN_CORRUPT}, /* which moment? */
+        {"\"-9223372036854775808\"", "7", CISTERN_OK},
+        {"\"-9223372036854775808\"", "\"7\"", CISTERN_CORRUPT}, /* one spelling */
+        {"\"-9223372036854775808\"", "-9007199254740992", CISTERN_CORRUPT},
+        {"\"-9223372036854775808\"", "\"-9223372036854775809\"", CISTERN_CORRUPT},
+        {"\"-9223372036854775808\"", "null", CISTERN_CORRUPT},
+    };
+    for (uint32_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bad_of(good_event_time, cases[i].from, cases[i].to, cases[i].expected);
+    }
 }
 
 static void test_bad_text(void **state)
@@ -248,6 +320,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_text),
         cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_event_time),
+        cmocka_unit_test(test_bad_event_time),
         cmocka_unit_test(test_bad_text),
         cmocka_unit_test(test_every_length),
         cmocka_unit_test(test_allocations),

@@ -138,6 +138,21 @@ static void test_ttl(void **state)
     }
 }
 
+/* On event time an entry that was written before there was any watermark waits for its first
+ * renewal; with processing time the same number is just long ago. */
+static void test_event_time(void **state)
+{
+    (void)state;
+    struct cistern_ttl ttl = {.time_to_live_ms = 10, .event_time = 1};
+    assert_false(cistern_ttl_expired(&ttl, INT64_MIN, INT64_MAX));
+    assert_true(cistern_ttl_expired(&ttl, INT64_MIN + 1, 0));
+    assert_false(cistern_ttl_expired(&ttl, 0, INT64_MIN));
+    assert_false(cistern_ttl_expired(&ttl, -100, -91));
+    assert_true(cistern_ttl_expired(&ttl, -100, -90));
+    ttl.event_time = 0;
+    assert_true(cistern_ttl_expired(&ttl, INT64_MIN, INT64_MAX));
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -167,6 +182,7 @@ int main(void)
         cmocka_unit_test(test_built_in_operands),
         cmocka_unit_test(test_function),
         cmocka_unit_test(test_ttl),
+        cmocka_unit_test(test_event_time),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
