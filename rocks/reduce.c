@@ -51,6 +51,11 @@ static uint32_t combine(struct adding *adding, struct cistern_span old_value,
             "state \"%s\": the reducer asked for more room %u times in a row", descriptor->name,
             REDUCE_REPEAT_MAX);
     }
+    if (status == CISTERN_OK && descriptor->value_bytes != 0 && wanted != descriptor->value_bytes) {
+        return cistern_fail(error, CISTERN_INVALID, descriptor->name,
+            "state \"%s\": the reducer made a value of %llu bytes; the descriptor says %u",
+            descriptor->name, (unsigned long long)wanted, descriptor->value_bytes);
+    }
     *ret_bytes = wanted;
     return status;
 }
@@ -74,9 +79,12 @@ static uint32_t add_key(
     struct cistern_span sum = {NULL, 0};
     int64_t written_ms = 0;
     uint32_t status = CISTERN_OK;
+    const struct cistern_ttl *ttl = &adding->state->base.descriptor.ttl;
     if (stored.data != NULL &&
-        !value_unwrap(adding->state, stored, adding->now_ms, &sum, &written_ms, &status, &detail)) {
-        sum = (struct cistern_span){NULL, 0};
+        (!value_unwrap(
+             adding->state, stored, adding->now_ms, &sum, &written_ms, &status, &detail) ||
+            (ttl->return_expired && cistern_ttl_expired(ttl, written_ms, adding->now_ms)))) {
+        sum = (struct cistern_span){NULL, 0}; /* what expired may be seen, but is not added to */
     }
     uint32_t side = 0;
     for (uint32_t i = first; i != UINT32_MAX; i = scratch->next[i]) {
