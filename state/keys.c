@@ -41,6 +41,11 @@ static uint32_t keys_open(struct cistern_state *state, const struct cistern_span
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     struct cistern_cursor *cursor = NULL;
+    if (state->backend->ops->keys_open == NULL) {
+        return cistern_fail(error, CISTERN_UNSUPPORTED, state->descriptor.name,
+            "state \"%s\": the %s backend cannot list keys", state->descriptor.name,
+            state->backend->ops->name);
+    }
     backend_enter(state->backend);
     uint32_t status = state->backend->ops->keys_open(state, name_space, &cursor, error);
     backend_leave(state->backend);
