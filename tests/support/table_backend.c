@@ -2,6 +2,8 @@
 #include "support/table_private.h"
 #include "test.h"
 
+#include "cistern/error.h"
+
 #include <string.h>
 
 #define NO_USER_KEY ((struct cistern_span){NULL, 0})
@@ -23,7 +25,7 @@ static uint32_t table_close(struct cistern_backend *backend, struct cistern_erro
     (void)error;
     struct table_backend *table = table_backend_of(backend);
     while (table->row_count != 0) {
-        table_row_remove(table, table->row_count - 1);
+        plain_row_remove(table, table->row_count - 1);
     }
     for (uint32_t i = 0; i < table->given_count; i++) {
         free(table->given[i]);
@@ -96,14 +98,14 @@ static void table_notify(struct cistern_backend *backend, uint64_t checkpoint_id
 static uint32_t row_put(struct table_backend *table, struct cistern_state *state,
     const struct cistern_address *address, struct cistern_span user_key, struct cistern_span value)
 {
-    uint64_t at = table_row_find(table, state, address, &user_key, 0);
+    uint64_t at = plain_row_find(table, state, address, &user_key, 0);
     if (at == UINT64_MAX) {
-        return table_row_add(table, state, address, user_key, value, stamp(state));
+        return plain_row_add(table, state, address, user_key, value, stamp(state));
     }
     if (table->write_fails_at != 0 && --table->write_fails_at == 0) {
         return CISTERN_LIMIT;
     }
-    table_row_set(table->rows[at], value, stamp(state));
+    plain_row_set(table->rows[at], value, stamp(state));
     return CISTERN_OK;
 }
 
@@ -111,16 +113,16 @@ static uint32_t table_get_many(struct cistern_state *state, const struct cistern
     uint32_t count, struct cistern_span *ret_values, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t at = table_row_find(table, state, &addresses[i], NULL, 0);
+        uint64_t at = plain_row_find(table, state, &addresses[i], NULL, 0);
         ret_values[i] = NO_USER_KEY;
-        if (at != UINT64_MAX && !table_row_is_gone(state, table->rows[at])) {
-            table_row_renew(state, table->rows[at]);
-            ret_values[i] = table_give(table, table->rows[at]->value);
+        if (at != UINT64_MAX && !plain_row_is_gone(state, table->rows[at])) {
+            plain_row_renew(state, table->rows[at]);
+            ret_values[i] = plain_give(table, table->rows[at]->value);
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -129,21 +131,21 @@ static uint32_t table_put_many(struct cistern_state *state, const struct cistern
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t status = CISTERN_OK;
     for (*ret_done = 0; *ret_done < count && status == CISTERN_OK; *ret_done += status == 0) {
         status = row_put(table, state, &addresses[*ret_done], NO_USER_KEY, values[*ret_done]);
     }
-    table_leave(table);
+    plain_leave(table);
     return status;
 }
 
 static uint32_t row_combine(struct table_backend *table, struct cistern_state *state,
     const struct cistern_address *address, struct cistern_span input, struct cistern_error *error)
 {
-    uint64_t at = table_row_find(table, state, address, NULL, 0);
+    uint64_t at = plain_row_find(table, state, address, NULL, 0);
     struct cistern_span old_value = NO_USER_KEY;
-    if (at != UINT64_MAX && !table_row_is_expired(state, table->rows[at])) {
+    if (at != UINT64_MAX && !plain_row_is_expired(state, table->rows[at])) {
         old_value = table->rows[at]->value;
     }
     uint64_t bytes = 8;
@@ -154,6 +156,12 @@ static uint32_t row_combine(struct table_backend *table, struct cistern_state *s
         assert_non_null(result);
         struct cistern_bytes room = {result, bytes};
         status = cistern_reduce_apply(&state->descriptor, old_value, input, room, &bytes, error);
+    }
+    uint32_t fixed = state->descriptor.value_bytes;
+    if (status == CISTERN_OK && fixed != 0 && bytes != fixed) {
+        status = cistern_fail(error, CISTERN_INVALID, state->descriptor.name,
+            "the reducer made %llu bytes, the descriptor says %u", (unsigned long long)bytes,
+            fixed);
     }
     if (status == CISTERN_OK) {
         struct cistern_span value = {result, bytes};
@@ -167,12 +175,12 @@ static uint32_t table_add_many(struct cistern_state *state, const struct cistern
     const struct cistern_span *inputs, uint32_t count, uint32_t *ret_done,
     struct cistern_error *error)
 {
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t status = CISTERN_OK;
     for (*ret_done = 0; *ret_done < count && status == CISTERN_OK; *ret_done += status == 0) {
         status = row_combine(table, state, &addresses[*ret_done], inputs[*ret_done], error);
     }
-    table_leave(table);
+    plain_leave(table);
     return status;
 }
 
@@ -181,12 +189,12 @@ static uint32_t table_clear_many(struct cistern_state *state,
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     for (uint32_t i = 0; i < count; i++) {
-        table_rows_clear(table, state, &addresses[i]);
+        plain_rows_clear(table, state, &addresses[i]);
     }
     *ret_done = count;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -199,10 +207,10 @@ static uint32_t elements_add(struct table_backend *table, struct cistern_state *
     uint64_t first = table->row_count;
     uint32_t status = CISTERN_OK;
     for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
-        status = table_row_add(table, state, address, NO_USER_KEY, elements[i], stamp(state));
+        status = plain_row_add(table, state, address, NO_USER_KEY, elements[i], stamp(state));
     }
     while (status != CISTERN_OK && table->row_count > first) {
-        table_row_remove(table, table->row_count - 1);
+        plain_row_remove(table, table->row_count - 1);
     }
     return status;
 }
@@ -212,9 +220,9 @@ static uint32_t table_list_append(struct cistern_state *state,
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t status = elements_add(table, state, address, elements, count);
-    table_leave(table);
+    plain_leave(table);
     return status;
 }
 
@@ -223,21 +231,21 @@ static uint32_t table_list_replace(struct cistern_state *state,
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint64_t first = table->row_count;
     uint32_t status = elements_add(table, state, address, elements, count);
     if (status == CISTERN_OK) {
         uint64_t at = 0;
         uint64_t birth = table->rows[first]->id;
-        while ((at = table_row_find(table, state, address, NULL, at)) < first) {
-            table_row_remove(table, at);
+        while ((at = plain_row_find(table, state, address, NULL, at)) < first) {
+            plain_row_remove(table, at);
             first--;
         }
         for (at = first; at < table->row_count; at++) {
             table->rows[at]->birth = birth;
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return status;
 }
 
@@ -246,25 +254,25 @@ static uint32_t table_list_merge(struct cistern_state *state, const struct ciste
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     for (uint32_t i = 0; i < source_count; i++) {
         struct cistern_address source = *target;
         source.name_space = source_namespaces[i];
         uint64_t at = 0;
         uint64_t end = table->row_count; /* behind it stand those that were moved */
-        while ((at = table_row_find(table, state, &source, NULL, at)) < end) {
+        while ((at = plain_row_find(table, state, &source, NULL, at)) < end) {
             struct row *row = table->rows[at];
-            if (table_row_is_at(row, state, target)) {
+            if (plain_row_is_at(row, state, target)) {
                 break;
             }
             uint32_t status =
-                table_row_add(table, state, target, NO_USER_KEY, row->value, row->written_ms);
+                plain_row_add(table, state, target, NO_USER_KEY, row->value, row->written_ms);
             assert_int_equal(status, CISTERN_OK);
-            table_row_remove(table, at);
+            plain_row_remove(table, at);
             end--;
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -275,19 +283,19 @@ static uint32_t table_map_get_many(struct cistern_state *state,
     struct cistern_span *ret_values, uint8_t *ret_present, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t at = table_row_find(table, state, &addresses[i], &user_keys[i], 0);
-        int present = at != UINT64_MAX && !table_row_is_gone(state, table->rows[at]);
+        uint64_t at = plain_row_find(table, state, &addresses[i], &user_keys[i], 0);
+        int present = at != UINT64_MAX && !plain_row_is_gone(state, table->rows[at]);
         if (present) {
-            table_row_renew(state, table->rows[at]);
+            plain_row_renew(state, table->rows[at]);
         }
-        ret_values[i] = present ? table_give(table, table->rows[at]->value) : NO_USER_KEY;
+        ret_values[i] = present ? plain_give(table, table->rows[at]->value) : NO_USER_KEY;
         if (ret_present != NULL) {
             ret_present[i] = (uint8_t)present;
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -297,13 +305,13 @@ static uint32_t table_map_put_many(struct cistern_state *state,
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t status = CISTERN_OK;
     for (*ret_done = 0; *ret_done < count && status == CISTERN_OK; *ret_done += status == 0) {
         uint32_t i = *ret_done;
         status = row_put(table, state, &addresses[i], user_keys[i], values[i]);
     }
-    table_leave(table);
+    plain_leave(table);
     return status;
 }
 
@@ -312,15 +320,15 @@ static uint32_t table_map_remove_many(struct cistern_state *state,
     uint32_t *ret_done, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t at = table_row_find(table, state, &addresses[i], &user_keys[i], 0);
+        uint64_t at = plain_row_find(table, state, &addresses[i], &user_keys[i], 0);
         if (at != UINT64_MAX) {
-            table_row_remove(table, at);
+            plain_row_remove(table, at);
         }
     }
     *ret_done = count;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -328,18 +336,18 @@ static uint32_t table_map_count(struct cistern_state *state, const struct cister
     uint64_t count_max, uint64_t *ret_count, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint64_t count = 0;
     uint64_t at = 0;
     for (; count < count_max; at++) {
-        at = table_row_find(table, state, address, NULL, at);
+        at = plain_row_find(table, state, address, NULL, at);
         if (at == UINT64_MAX) {
             break;
         }
-        count += !table_row_is_expired(state, table->rows[at]);
+        count += !plain_row_is_expired(state, table->rows[at]);
     }
     *ret_count = count;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -349,7 +357,7 @@ static uint64_t timer_find(const struct table_backend *table, const struct ciste
     const struct cistern_address *address, int64_t timestamp_ms)
 {
     uint64_t at = 0;
-    while ((at = table_row_find(table, state, address, NULL, at)) != UINT64_MAX &&
+    while ((at = plain_row_find(table, state, address, NULL, at)) != UINT64_MAX &&
            table->rows[at]->written_ms != timestamp_ms) {
         at++;
     }
@@ -361,16 +369,16 @@ static uint32_t table_timer_add_many(struct cistern_state *state, const int64_t 
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t status = CISTERN_OK;
     for (*ret_done = 0; *ret_done < count && status == CISTERN_OK; *ret_done += status == 0) {
         uint32_t i = *ret_done;
         if (timer_find(table, state, &addresses[i], timestamps_ms[i]) == UINT64_MAX) {
-            status = table_row_add(
+            status = plain_row_add(
                 table, state, &addresses[i], NO_USER_KEY, NO_USER_KEY, timestamps_ms[i]);
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return status;
 }
 
@@ -379,15 +387,15 @@ static uint32_t table_timer_remove_many(struct cistern_state *state, const int64
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t at = timer_find(table, state, &addresses[i], timestamps_ms[i]);
         if (at != UINT64_MAX) {
-            table_row_remove(table, at);
+            plain_row_remove(table, at);
         }
     }
     *ret_done = count;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -407,9 +415,9 @@ static uint32_t table_timer_next(
     struct cistern_state *state, int64_t *ret_timestamp_ms, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint64_t first = timer_first(table, state);
-    table_leave(table);
+    plain_leave(table);
     if (first == UINT64_MAX) {
         return CISTERN_NOT_FOUND;
     }
@@ -422,18 +430,18 @@ static uint32_t table_timer_pop_due(struct cistern_state *state, int64_t up_to_m
     struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t count = 0;
     for (; count < capacity; count++) {
         uint64_t first = timer_first(table, state);
         if (first == UINT64_MAX || table->rows[first]->written_ms > up_to_ms) {
             break;
         }
-        ret_timers[count] = table_give_entry(table, table->rows[first]);
-        table_row_remove(table, first);
+        ret_timers[count] = plain_give_entry(table, table->rows[first]);
+        plain_row_remove(table, first);
     }
     *ret_count = count;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -449,31 +457,31 @@ static const struct cistern_backend_ops table_ops = {
     .value_put_many = table_put_many,
     .value_add_many = table_add_many,
     .value_remove_many = table_clear_many,
-    .entries_open = table_entries_open,
-    .cursor_next = table_cursor_next,
-    .cursor_close = table_cursor_close,
+    .entries_open = plain_entries_open,
+    .cursor_next = plain_cursor_next,
+    .cursor_close = plain_cursor_close,
     .state_measure = table_measure,
-    .snapshot_begin = table_snapshot_begin,
-    .snapshot_next = table_snapshot_next,
-    .snapshot_read = table_snapshot_read,
-    .snapshot_release = table_snapshot_release,
+    .snapshot_begin = plain_snapshot_begin,
+    .snapshot_next = plain_snapshot_next,
+    .snapshot_read = plain_snapshot_read,
+    .snapshot_release = plain_snapshot_release,
     .notify = table_notify,
-    .restore = table_restore,
+    .restore = plain_restore,
     .list_append = table_list_append,
     .list_replace = table_list_replace,
     .list_merge = table_list_merge,
-    .list_open = table_list_open,
+    .list_open = plain_list_open,
     .map_get_many = table_map_get_many,
     .map_put_many = table_map_put_many,
     .map_remove_many = table_map_remove_many,
     .map_count = table_map_count,
-    .map_open = table_map_open,
+    .map_open = plain_map_open,
     .timer_add_many = table_timer_add_many,
     .timer_remove_many = table_timer_remove_many,
     .timer_next = table_timer_next,
     .timer_pop_due = table_timer_pop_due,
     .clear_many = table_clear_many,
-    .keys_open = table_keys_open,
+    .keys_open = plain_keys_open,
 };
 
 struct table_backend *table_backend_open(struct cistern_key_group_range range)

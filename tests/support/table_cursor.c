@@ -33,52 +33,52 @@ static void id_add(struct table_cursor *cursor, uint64_t id)
     cursor->ids[cursor->id_count++] = id;
 }
 
-uint32_t table_entries_open(
+uint32_t plain_entries_open(
     struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     struct table_cursor *cursor = cursor_new(ret_cursor);
     for (uint64_t i = 0; i < table->row_count; i++) {
         if (table->rows[i]->state_id == state->id) {
             id_add(cursor, table->rows[i]->id);
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
-uint32_t table_map_open(struct cistern_state *state, const struct cistern_address *address,
+uint32_t plain_map_open(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     struct table_cursor *cursor = cursor_new(ret_cursor);
     for (uint64_t i = 0; i < table->row_count; i++) {
-        if (table_row_is_at(table->rows[i], state, address)) {
+        if (plain_row_is_at(table->rows[i], state, address)) {
             id_add(cursor, table->rows[i]->id);
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
-uint32_t table_keys_open(struct cistern_state *state, const struct cistern_span *name_space,
+uint32_t plain_keys_open(struct cistern_state *state, const struct cistern_span *name_space,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     struct table_cursor *cursor = cursor_new(ret_cursor);
     cursor->is_keys = 1;
     for (uint64_t i = 0; i < table->row_count; i++) {
         const struct row *row = table->rows[i];
         struct cistern_address address = {
             .key = row->key, .name_space = name_space != NULL ? *name_space : row->name_space};
-        if (table_row_is_at(row, state, &address) && !table_row_is_gone(state, row)) {
+        if (plain_row_is_at(row, state, &address) && !plain_row_is_gone(state, row)) {
             /* The first one that is seen speaks for its key. */
             uint64_t first = 0;
-            while ((first = table_row_find(table, state, &address, NULL, first)) < i &&
-                   table_row_is_gone(state, table->rows[first])) {
+            while ((first = plain_row_find(table, state, &address, NULL, first)) < i &&
+                   plain_row_is_gone(state, table->rows[first])) {
                 first++;
             }
             if (first == i) {
@@ -86,15 +86,15 @@ uint32_t table_keys_open(struct cistern_state *state, const struct cistern_span 
             }
         }
     }
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
-uint32_t table_list_open(struct cistern_state *state, const struct cistern_address *address,
+uint32_t plain_list_open(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     (void)error;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     struct table_cursor *cursor = cursor_new(ret_cursor);
     uint8_t *at = malloc(address->key.bytes + address->name_space.bytes + 1);
     assert_non_null(at);
@@ -107,9 +107,9 @@ uint32_t table_list_open(struct cistern_state *state, const struct cistern_addre
         memcpy(at + address->key.bytes, address->name_space.data, address->name_space.bytes);
         cursor->address.name_space.data = at + address->key.bytes;
     }
-    uint64_t first = table_row_find(table, state, address, NULL, 0);
+    uint64_t first = plain_row_find(table, state, address, NULL, 0);
     cursor->birth = first == UINT64_MAX ? 0 : table->rows[first]->birth;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
@@ -126,7 +126,7 @@ static struct row *row_by_id(const struct table_backend *table, uint64_t id)
 static struct row *list_next(struct table_backend *table, struct table_cursor *cursor)
 {
     uint64_t at = 0;
-    while (!cursor->ended && (at = table_row_find(table, cursor->base.state, &cursor->address, NULL,
+    while (!cursor->ended && (at = plain_row_find(table, cursor->base.state, &cursor->address, NULL,
                                   at)) != UINT64_MAX) {
         struct row *row = table->rows[at++];
         cursor->birth = cursor->birth == 0 ? row->birth : cursor->birth;
@@ -140,7 +140,7 @@ static struct row *list_next(struct table_backend *table, struct table_cursor *c
     }
     /* A list that was there and is not, or is another one: over for good. */
     cursor->ended |= cursor->birth != 0 && at != UINT64_MAX;
-    cursor->ended |= cursor->birth != 0 && table_row_find(table, cursor->base.state,
+    cursor->ended |= cursor->birth != 0 && plain_row_find(table, cursor->base.state,
                                                &cursor->address, NULL, 0) == UINT64_MAX;
     return NULL;
 }
@@ -157,34 +157,34 @@ static struct row *row_next(struct table_backend *table, struct table_cursor *cu
     return row;
 }
 
-uint32_t table_cursor_next(struct cistern_cursor *base, struct cistern_entry *ret_entries,
+uint32_t plain_cursor_next(struct cistern_cursor *base, struct cistern_entry *ret_entries,
     uint32_t capacity, uint32_t *ret_count, struct cistern_error *error)
 {
     (void)error;
     struct table_cursor *cursor = (struct table_cursor *)(void *)base;
     struct cistern_state *state = base->state;
-    struct table_backend *table = table_enter(state);
+    struct table_backend *table = plain_enter(state);
     uint32_t count = 0;
     struct row *row;
     while (count < capacity && count < 500 && (row = row_next(table, cursor)) != NULL) {
-        if (table_row_is_gone(state, row)) {
+        if (plain_row_is_gone(state, row)) {
             continue;
         }
         if (cursor->is_list) {
-            table_row_renew(state, row);
+            plain_row_renew(state, row);
         }
-        ret_entries[count] = table_give_entry(table, row);
+        ret_entries[count] = plain_give_entry(table, row);
         if (cursor->is_keys) {
             ret_entries[count] = (struct cistern_entry){.address = ret_entries[count].address};
         }
         count++;
     }
     *ret_count = count;
-    table_leave(table);
+    plain_leave(table);
     return CISTERN_OK;
 }
 
-void table_cursor_close(struct cistern_cursor *base)
+void plain_cursor_close(struct cistern_cursor *base)
 {
     struct table_cursor *cursor = (struct table_cursor *)(void *)base;
     free(cursor->ids);

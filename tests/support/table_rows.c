@@ -21,19 +21,19 @@ static void *bytes_copy(struct cistern_span span)
     return copy;
 }
 
-int table_row_is_at(
+int plain_row_is_at(
     const struct row *row, const struct cistern_state *state, const struct cistern_address *address)
 {
     return row->state_id == state->id && span_equal(row->key, address->key) &&
            span_equal(row->name_space, address->name_space);
 }
 
-uint64_t table_row_find(const struct table_backend *table, const struct cistern_state *state,
+uint64_t plain_row_find(const struct table_backend *table, const struct cistern_state *state,
     const struct cistern_address *address, const struct cistern_span *user_key, uint64_t start)
 {
     for (uint64_t i = start; i < table->row_count; i++) {
         const struct row *row = table->rows[i];
-        if (table_row_is_at(row, state, address) &&
+        if (plain_row_is_at(row, state, address) &&
             (user_key == NULL || span_equal(row->user_key, *user_key))) {
             return i;
         }
@@ -52,7 +52,7 @@ static struct cistern_span part_place(uint8_t **at, struct cistern_span span)
     return (struct cistern_span){copy, span.bytes};
 }
 
-uint32_t table_row_add(struct table_backend *table, const struct cistern_state *state,
+uint32_t plain_row_add(struct table_backend *table, const struct cistern_state *state,
     const struct cistern_address *address, struct cistern_span user_key, struct cistern_span value,
     int64_t written_ms)
 {
@@ -78,13 +78,13 @@ uint32_t table_row_add(struct table_backend *table, const struct cistern_state *
     row->state_id = state->id;
     row->key_group = address->key_group;
     row->id = ++table->row_id_last;
-    uint64_t first = table_row_find(table, state, address, NULL, 0);
+    uint64_t first = plain_row_find(table, state, address, NULL, 0);
     row->birth = first == UINT64_MAX ? row->id : table->rows[first]->birth;
     table->rows[table->row_count++] = row;
     return CISTERN_OK;
 }
 
-void table_row_set(struct row *row, struct cistern_span value, int64_t written_ms)
+void plain_row_set(struct row *row, struct cistern_span value, int64_t written_ms)
 {
     void *copy = bytes_copy(value);
     free((void *)row->value.data);
@@ -92,7 +92,7 @@ void table_row_set(struct row *row, struct cistern_span value, int64_t written_m
     row->written_ms = written_ms;
 }
 
-void table_row_remove(struct table_backend *table, uint64_t at)
+void plain_row_remove(struct table_backend *table, uint64_t at)
 {
     struct row *row = table->rows[at];
     free(row->storage);
@@ -102,39 +102,39 @@ void table_row_remove(struct table_backend *table, uint64_t at)
     memmove(table->rows + at, table->rows + at + 1, (table->row_count - at) * sizeof *table->rows);
 }
 
-void table_rows_clear(struct table_backend *table, const struct cistern_state *state,
+void plain_rows_clear(struct table_backend *table, const struct cistern_state *state,
     const struct cistern_address *address)
 {
     uint64_t at = 0;
-    while ((at = table_row_find(table, state, address, NULL, at)) != UINT64_MAX) {
-        table_row_remove(table, at);
+    while ((at = plain_row_find(table, state, address, NULL, at)) != UINT64_MAX) {
+        plain_row_remove(table, at);
     }
 }
 
 /* ---- time to live ---- */
 
-int table_row_is_expired(const struct cistern_state *state, const struct row *row)
+int plain_row_is_expired(const struct cistern_state *state, const struct row *row)
 {
     const struct cistern_ttl *ttl = &state->descriptor.ttl;
     return ttl->time_to_live_ms != 0 &&
            cistern_ttl_expired(ttl, row->written_ms, cistern_state_now_ms(state));
 }
 
-int table_row_is_gone(const struct cistern_state *state, const struct row *row)
+int plain_row_is_gone(const struct cistern_state *state, const struct row *row)
 {
-    return !state->descriptor.ttl.return_expired && table_row_is_expired(state, row);
+    return !state->descriptor.ttl.return_expired && plain_row_is_expired(state, row);
 }
 
-void table_row_renew(const struct cistern_state *state, struct row *row)
+void plain_row_renew(const struct cistern_state *state, struct row *row)
 {
-    if (state->descriptor.ttl.update_on_read && !table_row_is_expired(state, row)) {
+    if (state->descriptor.ttl.update_on_read && !plain_row_is_expired(state, row)) {
         row->written_ms = cistern_state_now_ms(state);
     }
 }
 
 /* ---- results ---- */
 
-struct table_backend *table_enter(struct cistern_state *state)
+struct table_backend *plain_enter(struct cistern_state *state)
 {
     struct table_backend *table = table_backend_of(state->backend);
     memcpy(table->stale, table->given, table->given_count * sizeof *table->given);
@@ -144,7 +144,7 @@ struct table_backend *table_enter(struct cistern_state *state)
     return table;
 }
 
-void table_leave(struct table_backend *table)
+void plain_leave(struct table_backend *table)
 {
     for (uint32_t i = 0; i < table->stale_count; i++) {
         memset(table->stale[i], 0xdb, 1); /* who still looks finds out also without a sanitizer */
@@ -153,7 +153,7 @@ void table_leave(struct table_backend *table)
     table->stale_count = 0;
 }
 
-struct cistern_span table_give(struct table_backend *table, struct cistern_span span)
+struct cistern_span plain_give(struct table_backend *table, struct cistern_span span)
 {
     if (span.data == NULL) {
         return span;
@@ -164,12 +164,12 @@ struct cistern_span table_give(struct table_backend *table, struct cistern_span 
     return (struct cistern_span){copy, span.bytes};
 }
 
-struct cistern_entry table_give_entry(struct table_backend *table, const struct row *row)
+struct cistern_entry plain_give_entry(struct table_backend *table, const struct row *row)
 {
-    return (struct cistern_entry){.address = {.key = table_give(table, row->key),
-                                      .name_space = table_give(table, row->name_space),
+    return (struct cistern_entry){.address = {.key = plain_give(table, row->key),
+                                      .name_space = plain_give(table, row->name_space),
                                       .key_group = row->key_group},
-        .user_key = table_give(table, row->user_key),
-        .value = table_give(table, row->value),
+        .user_key = plain_give(table, row->user_key),
+        .value = plain_give(table, row->value),
         .written_ms = row->written_ms};
 }

@@ -55,7 +55,7 @@ static void list_write(struct table_snapshot *snapshot, struct cistern_seg_write
     const struct cistern_frame_format format = {state->descriptor.value_bytes, entry->has_written};
     uint8_t *run = NULL;
     uint64_t size = 0;
-    for (uint64_t at = 0; (at = table_row_find(table, state, address, NULL, at)) != UINT64_MAX;
+    for (uint64_t at = 0; (at = plain_row_find(table, state, address, NULL, at)) != UINT64_MAX;
          at++) {
         const struct row *row = table->rows[at];
         uint64_t bytes = cistern_frame_bytes(&format, row->value.bytes);
@@ -90,7 +90,7 @@ static void row_write(struct table_snapshot *snapshot, struct cistern_seg_writer
     uint8_t time[8];
     switch (state->descriptor.kind) {
     case CISTERN_LIST:
-        if (table_row_find(table, state, &address, NULL, 0) == at) {
+        if (plain_row_find(table, state, &address, NULL, 0) == at) {
             list_write(snapshot, writer, table, state, &entry, &address);
         }
         return;
@@ -120,7 +120,7 @@ static void states_write(struct cistern_seg_writer *writer, const struct cistern
     }
 }
 
-uint32_t table_snapshot_begin(struct cistern_backend *backend,
+uint32_t plain_snapshot_begin(struct cistern_backend *backend,
     const struct cistern_snapshot_request *request, struct cistern_snapshot **ret_snapshot,
     struct cistern_error *error)
 {
@@ -145,7 +145,7 @@ uint32_t table_snapshot_begin(struct cistern_backend *backend,
     return CISTERN_OK;
 }
 
-uint32_t table_snapshot_next(
+uint32_t plain_snapshot_next(
     struct cistern_snapshot *base, struct cistern_part *ret_part, struct cistern_error *error)
 {
     (void)error;
@@ -160,7 +160,7 @@ uint32_t table_snapshot_next(
     return CISTERN_OK;
 }
 
-uint32_t table_snapshot_read(struct cistern_snapshot *base, struct cistern_bytes into,
+uint32_t plain_snapshot_read(struct cistern_snapshot *base, struct cistern_bytes into,
     uint64_t *ret_bytes, struct cistern_error *error)
 {
     (void)error;
@@ -172,7 +172,7 @@ uint32_t table_snapshot_read(struct cistern_snapshot *base, struct cistern_bytes
     return CISTERN_OK;
 }
 
-void table_snapshot_release(struct cistern_snapshot *base)
+void plain_snapshot_release(struct cistern_snapshot *base)
 {
     struct table_snapshot *snapshot = (struct table_snapshot *)(void *)base;
     free(snapshot->bytes);
@@ -203,10 +203,10 @@ static void entry_restore(struct table_backend *table, struct cistern_state *con
     if (state->descriptor.kind == CISTERN_TIMERS) {
         int64_t time = (int64_t)(cistern_get_u64_be(entry->user_key.data) ^ (UINT64_C(1) << 63));
         struct cistern_span none = {NULL, 0};
-        status = table_row_add(table, state, &address, none, none, time);
+        status = plain_row_add(table, state, &address, none, none, time);
     } else {
         status =
-            table_row_add(table, state, &address, entry->user_key, entry->value, entry->written_ms);
+            plain_row_add(table, state, &address, entry->user_key, entry->value, entry->written_ms);
         if (state->descriptor.kind == CISTERN_LIST) {
             table->rows[table->row_count - 1]->written_ms = (int64_t)entry->has_written;
         }
@@ -234,7 +234,7 @@ static void run_cut(
     struct cistern_frame frame;
     uint64_t offset = 0;
     for (; cistern_frame_read(&format, run->value, offset, &frame); offset += frame.bytes) {
-        assert_int_equal(table_row_add(table, state, &address, (struct cistern_span){NULL, 0},
+        assert_int_equal(plain_row_add(table, state, &address, (struct cistern_span){NULL, 0},
                              frame.element, frame.written_ms),
             CISTERN_OK);
     }
@@ -306,7 +306,7 @@ static void file_restore(struct table_backend *table, const struct cistern_sourc
     cistern_seg_reader_close(reader);
 }
 
-uint32_t table_restore(struct cistern_backend *backend, const struct cistern_source *source,
+uint32_t plain_restore(struct cistern_backend *backend, const struct cistern_source *source,
     struct cistern_error *error)
 {
     struct table_backend *table = table_backend_of(backend);
