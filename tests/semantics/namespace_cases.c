@@ -131,7 +131,7 @@ static void ask_keys_while_changing(struct cistern_state *state)
     struct cistern_cursor *cursor;
     struct cistern_entry entries[5];
     static uint8_t seen[4000];
-    char place[16];
+    char place[40];
     uint32_t count = 0;
     uint32_t total = 0;
     memset(seen, 0, sizeof seen);
@@ -213,7 +213,7 @@ static void apply_to_all_keys_may_change_them(struct world *world)
 
 static void ask_drop(struct cistern_state *state)
 {
-    char place[16];
+    char place[40];
     for (uint32_t i = 0; i < many(state); i++) {
         snprintf(place, sizeof place, "%u@%s", i, i % 2 ? "gone" : "stays");
         put_thing(state, place, "x");
@@ -307,7 +307,7 @@ static void merge_of_long_lists(struct world *world)
     char *expected = malloc(count * 64);
     for (uint32_t part = 0; part < 3; part++) {
         for (uint32_t i = 0; i < count; i++) {
-            char place[8];
+            char place[24];
             char element[32];
             snprintf(place, sizeof place, "k@%u", part);
             snprintf(element, sizeof element, "%0*u", (int)(1 + i % 20), part * 100000 + i);

@@ -188,7 +188,7 @@ static void increments_know_what_is_gone(struct world *world)
     put_map(map, "cleared", "u=1 v");
     put_map(map, "gone@x", "u");
     for (uint32_t i = 0; i < 100; i++) {
-        char entry[16];
+        char entry[40];
         snprintf(entry, sizeof entry, "u%u=%u", i, i);
         put_map(map, "big", entry);
         put_map(map, "big2", entry);

@@ -206,7 +206,7 @@ static void timers_are_walked_once(struct world *world)
     uint32_t count = 0;
     uint32_t total = 0;
     for (uint32_t i = 0; i < 200; i++) {
-        char text[32];
+        char text[64];
         snprintf(text, sizeof text, "%u:k%u@w", i, i % 10);
         add_timers(timers, text);
     }
@@ -221,7 +221,7 @@ static void timers_are_walked_once(struct world *world)
             assert_int_equal(entries[i].address.name_space.bytes, 1);
         }
         for (uint32_t i = 0; i < count; i++) {
-            char text[32];
+            char text[64];
             if (times[i] >= 200) {
                 continue;
             }

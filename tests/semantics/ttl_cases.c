@@ -233,7 +233,7 @@ static void ttl_of_a_big_map(struct world *world)
     struct cistern_state *map = state_with_ttl(world->backend, CISTERN_MAP, on_write);
     struct cistern_address address = at("k");
     uint64_t count = 0;
-    char entry[32];
+    char entry[40];
     for (uint32_t i = 0; i < 300; i++) {
         world_clock_set(START + i);
         snprintf(entry, sizeof entry, "u%u=%u", i, i);

@@ -78,13 +78,13 @@ static void keys_of_any_bytes_are_apart(struct world *world)
     struct cistern_address zeros[3] = {
         {.key = {"\0", 1}}, {.key = {"\0\0", 2}}, {.key = {"\0", 1}, .name_space = {"\0", 1}}};
     for (uint32_t i = 0; i < 3; i++) {
-        struct cistern_span value = {"012" + i, 1};
+        struct cistern_span value = {&"012"[i], 1};
         assert_ok(cistern_value_put(state, &zeros[i], value, &error), error);
     }
     for (uint32_t i = 0; i < 3; i++) {
         struct cistern_span value = ABSENT;
         assert_ok(cistern_value_get(state, &zeros[i], &value, &error), error);
-        assert_memory_equal(value.data, "012" + i, 1);
+        assert_memory_equal(value.data, &"012"[i], 1);
     }
     check_entries(state, count + 3);
 }
