@@ -133,6 +133,52 @@ struct capture *capture_take(
     return capture;
 }
 
+static uint32_t stream_step(struct capture *capture, struct cistern_snapshot *snapshot,
+    uint64_t bytes, struct cistern_error *error)
+{
+    static uint8_t buffer[64 << 10];
+    struct captured_part *into = &capture->parts[capture->part_count - 1];
+    struct cistern_bytes room = {buffer, bytes < sizeof buffer ? bytes : sizeof buffer};
+    uint64_t got = 0;
+    uint32_t status = cistern_snapshot_read(snapshot, room, &got, error);
+    if (status == CISTERN_OK) {
+        bytes_append(into, buffer, got);
+        capture->new_bytes += got;
+        capture->streaming = got != 0;
+    }
+    return status;
+}
+
+uint32_t capture_step(struct capture *capture, struct cistern_snapshot *snapshot,
+    const struct capture *base, uint64_t bytes, struct cistern_error *error)
+{
+    if (capture->streaming) {
+        return stream_step(capture, snapshot, bytes, error);
+    }
+    struct cistern_part part = {0};
+    uint32_t status = cistern_snapshot_next(snapshot, &part, error);
+    if (status != CISTERN_OK) {
+        return status;
+    }
+    capture->parts = realloc(capture->parts, (capture->part_count + 1) * sizeof *capture->parts);
+    assert_non_null(capture->parts);
+    struct captured_part *into = &capture->parts[capture->part_count++];
+    if (part.kind != CISTERN_PART_STREAM) {
+        part_take(snapshot, &part, base, into);
+        capture->new_bytes += into->reused ? 0 : into->part.bytes;
+        return CISTERN_OK;
+    }
+    memset(into, 0, sizeof *into);
+    into->part = part;
+    into->part.bytes = 0;
+    into->part.local_path = NULL;
+    if (part.restore_name != NULL) {
+        snprintf(into->name, sizeof into->name, "%s", part.restore_name);
+    }
+    capture->streaming = 1;
+    return CISTERN_OK;
+}
+
 void capture_free(struct capture *capture)
 {
     if (capture != NULL) {

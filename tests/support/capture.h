@@ -22,12 +22,18 @@ struct capture {
     char backend[16]; /* as cistern_source.backend: "heap", "rocks", "canonical" */
     uint64_t checkpoint_id;
     uint64_t new_bytes; /* parts that were not reused */
+    uint32_t streaming; /* capture_step(): the last part is not read to its end yet */
 };
 
 /* Pulls every part; waits while next() answers BUSY; a FILE part whose origin is in `base`
  * counts as reused. Releases the snapshot. Fails the test on any error. */
 struct capture *capture_take(
     struct cistern_snapshot *snapshot, const char *backend, const struct capture *base);
+/* The same in pieces, so that a test decides what happens in between. Takes one part, or at most
+ * `bytes` of a stream. OK: there is more; NOT_FOUND: complete; BUSY: not ready yet; another status
+ * is the snapshot's own. Releases nothing. Start with a zeroed capture whose backend is set. */
+CISTERN_MUST_USE uint32_t capture_step(struct capture *capture, struct cistern_snapshot *snapshot,
+    const struct capture *base, uint64_t bytes, struct cistern_error *error);
 void capture_free(struct capture *capture);
 
 /* Several captures = several slices. The source lives until capture_source_close(). */
