@@ -99,8 +99,11 @@ static int purge_page(
         return 0;
     }
     if (expired.count == head.count) {
+        /* With a tombstone: an increment may hold members of what a base's head reaches. */
+        if (version_erase(call->heap, lookup) != CISTERN_OK) {
+            return 0;
+        }
         call->state->entries -= head.count;
-        drop_head(call->heap, lookup);
         condemned_add(call->heap, id, 0, head.page_count);
         return 1;
     }
@@ -217,7 +220,9 @@ static int purge_first_chunk(
         return 0;
     }
     if (piece.count == 1 && head->piece_count == 1) {
-        drop_head(call->heap, &call->lookup);
+        if (version_erase(call->heap, &call->lookup) != CISTERN_OK) {
+            return 0;
+        }
     } else if (piece.count == 1) {
         if (!drop_first_piece(call, head)) {
             return 0;

@@ -212,6 +212,7 @@ static uint32_t apply_group(struct restore *restore, const struct cistern_seg_en
             status = status == CISTERN_OK ? apply_entry(restore, &entries[i], error) : status;
         }
     }
+    heap->sweep_credit = 0; /* objects come in parts: none is looked at for expired things */
     version_end_batch(heap);
     return status;
 }
