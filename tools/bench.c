@@ -10,7 +10,6 @@
 #include "cistern/size.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,13 +20,15 @@
 #define SECONDS_MAX 3600u
 #define ENTRIES_MAX 1000000000u
 
-enum { OPTION_JSON, OPTION_SECONDS, OPTION_ENTRIES, OPTION_DIR };
+enum { OPTION_JSON, OPTION_SECONDS, OPTION_ENTRIES, OPTION_PAGES, OPTION_DIR };
 static const struct option options[] = {
     [OPTION_JSON] = {"json", 0, OPTION_FLAG, FIELD(json), NULL, NULL, "an object per line"},
     [OPTION_SECONDS] = {"seconds", 0, OPTION_COUNT, FIELD(seconds), "S", NULL,
         "time for one case, about (1)"},
     [OPTION_ENTRIES] = {"entries", 0, OPTION_LIST, FIELD(entries), "N", NULL,
         "state size; may be repeated (the suite's own)"},
+    [OPTION_PAGES] = {"pages", 0, OPTION_CHOICE, FIELD(pages), "KIND", "huge|small",
+        "heap: pages of the state and of the peers beside it: huge or small (huge)"},
     [OPTION_DIR] = {"dir", 0, OPTION_TEXT, FIELD(directory), "DIR", NULL,
         "where scratch files go (TMPDIR)"},
 };
@@ -45,65 +46,6 @@ static const struct suite {
     {"checkpoint", bench_checkpoint, 500000, 1},
     {"io", bench_io, 0, 1},
 };
-
-static int double_compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* (largest - smallest) / median */
-static double spread_of(const double *sorted)
-{
-    double median = sorted[BENCH_SAMPLES / 2];
-    return median > 0 ? (sorted[BENCH_SAMPLES - 1] - sorted[0]) / median : 0;
-}
-
-static void case_print_json(const struct bench *bench, const char *name, const char *unit,
-    const double *samples, const char *peer, const double *peer_samples)
-{
-    double value = samples[BENCH_SAMPLES / 2];
-    json_t *line = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f}", "suite", bench->suite, "case",
-        name, "unit", unit, "value", value, "spread", spread_of(samples), "min", samples[0], "max",
-        samples[BENCH_SAMPLES - 1]);
-    if (bench->entries > 0) {
-        json_object_set_new(line, "entries", json_integer((json_int_t)bench->entries));
-    }
-    if (peer != NULL) {
-        json_object_set_new(line, "peer", json_string(peer));
-        json_object_set_new(line, "peer_value", json_real(peer_samples[BENCH_SAMPLES / 2]));
-        json_object_set_new(line, "ratio", json_real(value / peer_samples[BENCH_SAMPLES / 2]));
-    }
-    (void)json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(line);
-}
-
-void bench_print(struct bench *bench, const char *name, const char *unit,
-    double samples[BENCH_SAMPLES], const char *peer, double *peer_samples)
-{
-    qsort(samples, BENCH_SAMPLES, sizeof samples[0], double_compare);
-    if (peer != NULL) {
-        qsort(peer_samples, BENCH_SAMPLES, sizeof peer_samples[0], double_compare);
-    }
-    if (bench->settings->json) {
-        case_print_json(bench, name, unit, samples, peer, peer_samples);
-    } else {
-        if (bench->cases == 0) {
-            printf("%-12s %-24s %12s  %-8s %8s  %s\n", "SUITE", "CASE", "MEDIAN", "UNIT", "SPREAD",
-                "PEER");
-        }
-        printf("%-12s %-24s %12.4g  %-8s %7.1f%%  ", bench->suite, name, samples[BENCH_SAMPLES / 2],
-            unit, 100 * spread_of(samples));
-        if (peer != NULL) {
-            printf("%s %.4g, ratio %.2f", peer, peer_samples[BENCH_SAMPLES / 2],
-                samples[BENCH_SAMPLES / 2] / peer_samples[BENCH_SAMPLES / 2]);
-        }
-        putchar('\n');
-    }
-    (void)fflush(stdout);
-    bench->cases++;
-}
 
 int64_t bench_sample_ns(const struct bench *bench)
 {
@@ -133,13 +75,6 @@ void bench_pool_close(struct bench *bench)
 }
 
 /* ---- load ---- */
-
-uint64_t bench_scatter(uint64_t i)
-{
-    i = (i ^ (i >> 31)) * 0x7FB5D329728EA185ULL;
-    i = (i ^ (i >> 27)) * 0x81DADEF4BC2DD44DULL;
-    return i ^ (i >> 33);
-}
 
 void bench_batch_fill(struct bench_batch *batch, uint64_t first, uint64_t entries)
 {
@@ -335,6 +270,7 @@ static int bench_run(struct option_settings *base, const char *path)
     if ((base->given & 1u << OPTION_SECONDS) == 0) {
         settings->seconds = SECONDS_DEFAULT;
     }
+    settings->pages = settings->pages != NULL ? settings->pages : "huge";
     if (settings->seconds < 1 || settings->seconds > SECONDS_MAX) {
         (void)cistern_fail(
             &error, CISTERN_INVALID, "--seconds", "a number of seconds, 1..%u", SECONDS_MAX);
@@ -366,8 +302,8 @@ static int bench_run(struct option_settings *base, const char *path)
     }
 static const struct command suite_commands[] = {
     SUITE("memory", "Charging, returning, committing pages."),
-    SUITE("heap", "put, get and add in the heap backend."),
-    SUITE("rocks", "put, get and add in RocksDB inside a slot."),
+    SUITE("heap", "The heap backend beside hash maps and Flink: access, growth, space, snapshots."),
+    SUITE("rocks", "RocksDB inside a slot, beside a bare one and Flink."),
     SUITE("checkpoint", "Upload, publication, a whole checkpoint cycle, full and incremental."),
     SUITE("io", "A durable write through each engine, beside a plain loop."),
 };

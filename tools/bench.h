@@ -1,6 +1,6 @@
 /*
- * bench.h -- the harness of `cistern bench`: a case is measured BENCH_SAMPLES times, its median and
- * spread are printed.
+ * bench.h -- the harness of `cistern bench`: a case is measured some times, its median and spread
+ * are printed.
  *
  * Threads: main only; a case may start its own.
  */
@@ -11,6 +11,7 @@
 
 #include "cistern/backend.h"
 #include "cistern/io.h"
+#include "cistern/snapshot.h"
 
 #define BENCH_SAMPLES 5u
 
@@ -31,7 +32,8 @@ struct bench_settings {
     struct option_settings base;
     uint32_t json;
     const char *directory;
-    uint64_t seconds; /* for the whole of one case, about */
+    const char *pages; /* "huge" or "small": of the heap and of what stands beside it */
+    uint64_t seconds;  /* for the whole of one case, about */
     struct option_list entries;
 };
 struct bench {
@@ -53,6 +55,67 @@ struct bench {
 void bench_print(struct bench *bench, const char *name, const char *unit,
     double samples[BENCH_SAMPLES], const char *peer, double *peer_samples);
 int64_t bench_sample_ns(const struct bench *bench); /* how long one sample should run */
+int64_t bench_cpu_ns(void);                         /* the calling thread's CPU time */
+uint64_t bench_rss_bytes(void);                     /* resident, exact; 0 = not to be had */
+
+/* ---- results with several peers, and with figures measured elsewhere (bench_result.c) ---- */
+
+#define BENCH_PEERS_MAX 2u
+#define BENCH_REFERENCES_MAX 2u
+struct bench_series {
+    double values[BENCH_SAMPLES];
+    uint32_t count; /* 1..BENCH_SAMPLES */
+};
+struct bench_reference { /* not of this machine or this run */
+    const char *name;    /* NULL = none */
+    double value;        /* in the case's unit */
+};
+struct bench_result {
+    const char *name;
+    const char *unit;
+    struct bench_series ours;
+    const char *peer_names[BENCH_PEERS_MAX];
+    struct bench_series peers[BENCH_PEERS_MAX];
+    uint32_t peer_count;
+    struct bench_reference references[BENCH_REFERENCES_MAX];
+};
+/* Sorts the series. The first peer is JSON's `peer`, all are in `peers`; references likewise. */
+void bench_result_print(struct bench *bench, struct bench_result *result);
+void bench_series_add(struct bench_series *series, double value);
+double bench_series_median(const struct bench_series *series); /* sorts nothing */
+/* One value and nothing beside it. */
+void bench_value_print(struct bench *bench, const char *name, const char *unit, double value);
+
+/* ---- a load of random keys, run by contenders in turn (bench_load.c) ---- */
+
+#define BENCH_BLOCK 2048u
+struct bench_block { /* what a contender works on between two looks at the clock */
+    uint64_t ids[BENCH_BLOCK];
+    uint8_t keys[BENCH_BLOCK][BENCH_KEY_BYTES];
+    uint8_t values[BENCH_BLOCK][BENCH_VALUE_BYTES];
+};
+void bench_key_make(uint8_t key[BENCH_KEY_BYTES], uint64_t id);
+/* Block number `at` of a random sequence over ids 0 .. entries - 1. */
+void bench_block_random(struct bench_block *block, uint64_t at, uint64_t entries);
+/* Ids first, first + 1, ...: each once. */
+void bench_block_sequence(struct bench_block *block, uint64_t first);
+/* The caller's part: a host computes its groups. These keys carry theirs. */
+static inline uint32_t bench_key_group(const uint8_t key[BENCH_KEY_BYTES])
+{
+    return key[BENCH_KEY_BYTES - 1] & 127u;
+}
+
+struct bench_contender {
+    const char *name; /* NULL = ours */
+    uint32_t (*run)(
+        void *arg, const struct bench_block *block, uint32_t count, struct cistern_error *error);
+    void *arg;
+};
+/* Each contender in turn, BENCH_SAMPLES times, the same random keys for all; Mop/s of the
+ * thread's CPU time. The first is ours. */
+CISTERN_MUST_USE uint32_t bench_contest(struct bench *bench,
+    const struct bench_contender *contenders, uint32_t count, struct bench_result *result,
+    struct cistern_error *error);
 /* A pool of one slot under GUEST accounting. */
 CISTERN_MUST_USE uint32_t bench_pool_open(
     struct bench *bench, uint64_t budget_bytes, uint32_t slot_count, struct cistern_error *error);
@@ -73,6 +136,9 @@ CISTERN_MUST_USE uint32_t bench_drift(struct bench *bench, struct cistern_error 
 CISTERN_MUST_USE uint32_t bench_loan(struct bench *bench, struct cistern_error *error);
 /* A page of managed memory, recycled and fresh. */
 CISTERN_MUST_USE uint32_t bench_pages(struct bench *bench, struct cistern_error *error);
+/* The state workloads of flink-benchmarks (bench_flink.c), through any backend that is empty. */
+CISTERN_MUST_USE uint32_t bench_flink(
+    struct bench *bench, struct cistern_backend *backend, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_heap(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_rocks(struct bench *bench, struct cistern_error *error);
 CISTERN_MUST_USE uint32_t bench_checkpoint(struct bench *bench, struct cistern_error *error);

@@ -38,6 +38,7 @@ static uint32_t backend_measure(struct bench *bench, struct cistern_error *error
     uint32_t status = cistern_rocks_open(bench->slot, &options, &backend, error);
     if (status == CISTERN_OK) {
         status = bench_backend(bench, backend, error);
+        status = status == CISTERN_OK ? bench_flink(bench, backend, error) : status;
         uint32_t closed = cistern_backend_close(backend, status == CISTERN_OK ? error : NULL);
         status = status == CISTERN_OK ? closed : status;
     }
