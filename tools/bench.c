@@ -20,7 +20,7 @@
 #define SECONDS_MAX 3600u
 #define ENTRIES_MAX 1000000000u
 
-enum { OPTION_JSON, OPTION_SECONDS, OPTION_ENTRIES, OPTION_PAGES, OPTION_DIR };
+enum { OPTION_JSON, OPTION_SECONDS, OPTION_ENTRIES, OPTION_PAGES, OPTION_PART, OPTION_DIR };
 static const struct option options[] = {
     [OPTION_JSON] = {"json", 0, OPTION_FLAG, FIELD(json), NULL, NULL, "an object per line"},
     [OPTION_SECONDS] = {"seconds", 0, OPTION_COUNT, FIELD(seconds), "S", NULL,
@@ -29,6 +29,8 @@ static const struct option options[] = {
         "state size; may be repeated (the suite's own)"},
     [OPTION_PAGES] = {"pages", 0, OPTION_CHOICE, FIELD(pages), "KIND", "huge|small",
         "heap: pages of the state and of the peers beside it: huge or small (huge)"},
+    [OPTION_PART] = {"part", 0, OPTION_CHOICE, FIELD(part), "NAME",
+        "access|long|grow|stall|space|snapshot|chain|flink", "heap: only this part of the suite"},
     [OPTION_DIR] = {"dir", 0, OPTION_TEXT, FIELD(directory), "DIR", NULL,
         "where scratch files go (TMPDIR)"},
 };

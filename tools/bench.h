@@ -33,6 +33,7 @@ struct bench_settings {
     uint32_t json;
     const char *directory;
     const char *pages; /* "huge" or "small": of the heap and of what stands beside it */
+    const char *part;  /* of the heap suite; NULL = all */
     uint64_t seconds;  /* for the whole of one case, about */
     struct option_list entries;
 };

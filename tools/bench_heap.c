@@ -116,19 +116,25 @@ static uint32_t flink_measure(struct bench *bench, struct cistern_error *error)
 
 uint32_t bench_heap(struct bench *bench, struct cistern_error *error)
 {
-    static uint32_t (*const parts[])(struct bench * bench, struct cistern_error * error) = {
-        bench_heap_access,
-        bench_heap_long,
-        bench_heap_grow,
-        bench_heap_stall,
-        bench_heap_space,
-        bench_heap_snapshot,
-        bench_heap_chain,
-        flink_measure,
+    static const struct {
+        const char *name; /* as in --part */
+        uint32_t (*run)(struct bench *bench, struct cistern_error *error);
+    } parts[] = {
+        {"access", bench_heap_access},
+        {"long", bench_heap_long},
+        {"grow", bench_heap_grow},
+        {"stall", bench_heap_stall},
+        {"space", bench_heap_space},
+        {"snapshot", bench_heap_snapshot},
+        {"chain", bench_heap_chain},
+        {"flink", flink_measure},
     };
+    const char *wanted = bench->settings->part;
     uint32_t status = CISTERN_OK;
     for (uint32_t i = 0; i < sizeof parts / sizeof parts[0] && status == CISTERN_OK; i++) {
-        status = parts[i](bench, error);
+        if (wanted == NULL || strcmp(wanted, parts[i].name) == 0) {
+            status = parts[i].run(bench, error);
+        }
     }
     return status;
 }
