@@ -10,7 +10,8 @@
 #define BLOCK_OPERATIONS 2000u /* between two looks at the clock */
 #define SHUFFLE_SEED 0x2545F4914F6CDD1DULL
 
-static const struct flink_kind *const kinds[] = {&flink_value_kind};
+static const struct flink_kind *const kinds[] = {
+    &flink_value_kind, &flink_list_kind, &flink_map_kind};
 
 /* first, first + 1, ... in an order that is the same in every run. Source: Fisher and Yates. */
 static uint64_t *shuffled(uint64_t first, uint64_t count)

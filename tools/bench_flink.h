@@ -50,6 +50,8 @@ struct flink_kind {
     uint32_t case_count;
 };
 extern const struct flink_kind flink_value_kind;
+extern const struct flink_kind flink_list_kind;
+extern const struct flink_kind flink_map_kind;
 
 /* What a host does before each operation: the key's bytes and its group, as Flink's
  * setCurrentKey() does (Long.hashCode(), murmur). `bytes` stays the address's. */
