@@ -28,6 +28,12 @@ static uint64_t *shuffled(uint64_t first, uint64_t count)
     return numbers;
 }
 
+uint32_t flink_missing(const struct flink *flink, struct cistern_error *error)
+{
+    return cistern_fail(error, CISTERN_NOT_FOUND, cistern_backend_name(flink->backend),
+        "the %s backend does not find what was put", cistern_backend_name(flink->backend));
+}
+
 static uint32_t sample_run(struct flink *flink, const struct flink_case *at, uint64_t *next,
     double *ret_rate, struct cistern_error *error)
 {

@@ -53,6 +53,9 @@ extern const struct flink_kind flink_value_kind;
 extern const struct flink_kind flink_list_kind;
 extern const struct flink_kind flink_map_kind;
 
+/* NOT_FOUND with a message: what was put is not there, so the case measures something else. */
+CISTERN_MUST_USE uint32_t flink_missing(const struct flink *flink, struct cistern_error *error);
+
 /* What a host does before each operation: the key's bytes and its group, as Flink's
  * setCurrentKey() does (Long.hashCode(), murmur). `bytes` stays the address's. */
 static inline void flink_address(

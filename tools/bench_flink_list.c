@@ -102,6 +102,7 @@ static uint32_t read_one(struct flink *flink, uint64_t key, int all, struct cist
         return status;
     }
     uint32_t got;
+    uint32_t seen = 0;
     do {
         struct cistern_entry entries[CURSOR_COUNT];
         got = 0;
@@ -109,9 +110,10 @@ static uint32_t read_one(struct flink *flink, uint64_t key, int all, struct cist
         for (uint32_t j = 0; j < got; j++) {
             flink->sum += flink_word(entries[j].value);
         }
+        seen += got;
     } while (all && status == CISTERN_OK && got > 0);
     cistern_cursor_close(cursor);
-    return status;
+    return status == CISTERN_OK && seen == 0 ? flink_missing(flink, error) : status;
 }
 
 static uint32_t list_get(

@@ -78,7 +78,9 @@ static uint32_t look_up(struct flink *flink, uint64_t first, uint32_t count, uin
         status =
             cistern_map_get(flink->state, &item.address, span_of(item.user_key), &value, error);
         flink->sum += status == CISTERN_OK ? flink_word(value) : 0;
-        status = status == CISTERN_NOT_FOUND ? CISTERN_OK : status;
+        if (status == CISTERN_NOT_FOUND) {
+            status = factor == 1 ? flink_missing(flink, error) : CISTERN_OK;
+        }
     }
     return status;
 }
@@ -163,6 +165,7 @@ static uint32_t iterate_one(
         return status;
     }
     uint32_t got = 1;
+    uint32_t seen = 0;
     while (status == CISTERN_OK && got > 0) {
         struct cistern_entry entries[CURSOR_COUNT];
         got = 0;
@@ -171,9 +174,10 @@ static uint32_t iterate_one(
             flink->sum += keys ? flink_word(entries[j].user_key) : 0;
             flink->sum += values ? flink_word(entries[j].value) : 0;
         }
+        seen += got;
     }
     cistern_cursor_close(cursor);
-    return status;
+    return status == CISTERN_OK && seen != MAP_KEY_COUNT ? flink_missing(flink, error) : status;
 }
 
 static uint32_t map_keys(
@@ -257,6 +261,7 @@ static uint32_t map_get_16(
             flink->state, batch.addresses, batch.user_keys, items, batch.values, NULL, error);
         for (uint32_t j = 0; j < items && status == CISTERN_OK; j++) {
             flink->sum += flink_word(batch.values[j]);
+            status = batch.values[j].data != NULL ? CISTERN_OK : flink_missing(flink, error);
         }
     }
     return status;

@@ -47,6 +47,7 @@ static uint32_t value_get(
         flink_address(&address, bytes, flink->setup_keys[i % FLINK_KEY_COUNT]);
         status = cistern_value_get(flink->state, &address, &value, error);
         flink->sum += status == CISTERN_OK ? flink_word(value) : 0;
+        status = status == CISTERN_NOT_FOUND ? flink_missing(flink, error) : status;
     }
     return status;
 }
@@ -101,6 +102,7 @@ static uint32_t value_get_16(
         status = cistern_value_get_many(flink->state, batch.addresses, items, batch.spans, error);
         for (uint32_t i = 0; i < items && status == CISTERN_OK; i++) {
             flink->sum += flink_word(batch.spans[i]);
+            status = batch.spans[i].data != NULL ? CISTERN_OK : flink_missing(flink, error);
         }
     }
     return status;
