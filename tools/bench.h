@@ -50,6 +50,7 @@ struct bench {
         void *arg, uint32_t verb, const struct bench_batch *batch, struct cistern_error *error);
     void *peer_arg;
     const char *peer_name;
+    const char *build; /* which build of a library the figures speak of; NULL = only ours */
 };
 /* One case: its samples are sorted here. peer: NULL = none. Higher is better when unit says "per
  *           second". */
@@ -57,6 +58,7 @@ void bench_print(struct bench *bench, const char *name, const char *unit,
     double samples[BENCH_SAMPLES], const char *peer, double *peer_samples);
 int64_t bench_sample_ns(const struct bench *bench); /* how long one sample should run */
 int64_t bench_cpu_ns(void);                         /* the calling thread's CPU time */
+int64_t bench_process_cpu_ns(void);                 /* of all its threads */
 uint64_t bench_rss_bytes(void);                     /* resident, exact; 0 = not to be had */
 
 /* ---- results with several peers, and with figures measured elsewhere (bench_result.c) ---- */

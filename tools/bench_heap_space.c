@@ -16,6 +16,7 @@
 #define SHARE_FIRST 140u /* hundredths of the raw bytes */
 #define SHARE_STEP 5u
 #define SHARE_LAST 300u
+#define SHARE_LEAST ((uint64_t)24 << 20) /* below it a heap's fixed parts are the question */
 #define CHURN_BATCH 64u
 
 struct churn {
@@ -144,7 +145,8 @@ static uint32_t churn_measure(struct churn *churn, struct cistern_error *error)
     uint32_t status = CISTERN_LIMIT;
     for (uint64_t hundredths = SHARE_FIRST; hundredths <= SHARE_LAST && status == CISTERN_LIMIT;
          hundredths += SHARE_STEP) {
-        status = churn_in(churn, raw_bytes / 100 * hundredths, error);
+        uint64_t share_bytes = raw_bytes / 100 * hundredths;
+        status = churn_in(churn, share_bytes < SHARE_LEAST ? SHARE_LEAST : share_bytes, error);
     }
     if (status != CISTERN_OK) {
         return status;

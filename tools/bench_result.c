@@ -73,6 +73,9 @@ static void print_json(const struct bench *bench, const struct bench_result *res
     if (bench->entries > 0) {
         json_object_set_new(line, "entries", json_integer((json_int_t)bench->entries));
     }
+    if (bench->build != NULL) {
+        json_object_set_new(line, "build", json_string(bench->build));
+    }
     if (result->peer_count > 0) {
         double median = bench_series_median(&result->peers[0]);
         json_object_set_new(line, "peer", json_string(result->peer_names[0]));
@@ -111,6 +114,9 @@ static void print_text(const struct bench *bench, const struct bench_result *res
         printf("%s%s %.4g, %.2f times", separator, reference->name, reference->value,
             value / reference->value);
         separator = "; ";
+    }
+    if (bench->build != NULL) {
+        printf("  [%s]", bench->build);
     }
     putchar('\n');
 }
@@ -153,11 +159,21 @@ void bench_value_print(struct bench *bench, const char *name, const char *unit, 
     bench_result_print(bench, &result);
 }
 
-int64_t bench_cpu_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t bench_cpu_ns(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+int64_t bench_process_cpu_ns(void)
+{
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* smaps_rollup walks the page tables; the counters of statm are batched per CPU and lag. */

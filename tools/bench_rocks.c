@@ -60,9 +60,11 @@ uint32_t bench_rocks(struct bench *bench, struct cistern_error *error)
         bench->peer = bare_run;
         bench->peer_arg = bare;
         bench->peer_name = "bare RocksDB";
+        bench->build = cistern_rocks_build();
         status = backend_measure(bench, error);
     }
     cistern_rocks_bare_close(bare);
     bench->peer = NULL;
+    bench->build = NULL;
     return status;
 }
