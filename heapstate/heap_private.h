@@ -88,11 +88,12 @@ struct heap {
     uint32_t empties_hint; /* a sealed segment or run may hold nothing live */
     uint32_t prune_wanted; /* confirmed_epoch rose while a snapshot was in flight */
     uint32_t ttl_state_count;
-    uint32_t list_walk_count;  /* cursors over a list that are open */
-    uint32_t sweep_credit;     /* batches since the last sweep */
-    uint32_t sweep_bucket;     /* where the search for expired entries goes on */
-    uint32_t has_merged_lists; /* there may be heads with LIST_MERGED */
-    uint64_t object_id_last;   /* counter of the last object id given or restored */
+    uint32_t list_walk_count;       /* cursors over a list that are open */
+    struct list_cursor *list_walks; /* the same, one behind the other */
+    uint32_t sweep_credit;          /* batches since the last sweep */
+    uint32_t sweep_bucket;          /* where the search for expired entries goes on */
+    uint32_t has_merged_lists;      /* there may be heads with LIST_MERGED */
+    uint64_t object_id_last;        /* counter of the last object id given or restored */
     struct condemned condemned;
     void *spare_walk; /* of the cursor closed last; NULL = none */
     uint64_t appended_bytes;

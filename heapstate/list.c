@@ -469,7 +469,7 @@ static uint32_t replace_all(struct list_call *call, const struct elements *eleme
     return list_become_chunked(call, NULL, *elements);
 }
 
-static uint32_t replace(struct list_call *call, const struct elements *elements)
+static uint32_t replace_any(struct list_call *call, const struct elements *elements)
 {
     struct list_head head;
     struct index_slot slot;
@@ -490,6 +490,15 @@ static uint32_t replace(struct list_call *call, const struct elements *elements)
         list_condemn(call, pieces.items, pieces.count);
     }
     list_pieces_deinit(&pieces);
+    return status;
+}
+
+static uint32_t replace(struct list_call *call, const struct elements *elements)
+{
+    uint32_t status = replace_any(call, elements);
+    if (status == CISTERN_OK) {
+        list_walks_end(call);
+    }
     return status;
 }
 
@@ -517,7 +526,11 @@ static uint32_t clear(struct list_call *call)
 uint32_t list_clear(struct heap_state *state, const struct cistern_address *address)
 {
     struct list_call call = list_call_make(&state->base, address);
-    return clear(&call);
+    uint32_t status = clear(&call);
+    if (status == CISTERN_OK) {
+        list_walks_end(&call);
+    }
+    return status;
 }
 
 typedef uint32_t (*change_fn)(struct list_call *call, const struct elements *elements);

@@ -20,6 +20,8 @@ struct list_cursor {
     uint32_t chunk; /* within the piece */
     uint64_t offset;
     int64_t now_ms;
+    struct list_cursor *next_open; /* of the heap's */
+    uint32_t ended;                /* the list it walked over is gone */
 };
 static_assert(sizeof(struct list_cursor) <= WALK_BYTES, "cursors over one object share a block");
 
@@ -174,7 +176,7 @@ static uint32_t list_cursor_next(struct cistern_cursor *base, struct cistern_ent
     uint32_t status = CISTERN_OK;
     cursor->now_ms = state_has_ttl(cursor->call.state) ? cistern_state_now_ms(base->state) : 0;
     heap->pinned = 1;
-    if (list_head_find(&cursor->call, &head, &slot)) {
+    if (!cursor->ended && list_head_find(&cursor->call, &head, &slot)) {
         status = (head.flags & LIST_CHUNKED) ? next_chunked(cursor, &head, &output)
                                              : next_inline(cursor, &head, slot, &output);
     }
@@ -183,9 +185,25 @@ static uint32_t list_cursor_next(struct cistern_cursor *base, struct cistern_ent
     return status;
 }
 
+void list_walks_end(const struct list_call *call)
+{
+    for (struct list_cursor *one = call->heap->list_walks; one != NULL; one = one->next_open) {
+        const struct cistern_address *address = &one->owned.address;
+        one->ended |=
+            one->call.state == call->state && span_equal(address->key, call->address->key) &&
+            (address->name_space.data == NULL) == (call->address->name_space.data == NULL) &&
+            span_equal(address->name_space, call->address->name_space);
+    }
+}
+
 static void list_cursor_close(struct cistern_cursor *base)
 {
     struct list_cursor *cursor = (struct list_cursor *)base;
+    struct list_cursor **link = &cursor->call.heap->list_walks;
+    while (*link != cursor) {
+        link = &(*link)->next_open;
+    }
+    *link = cursor->next_open;
     cursor->call.heap->list_walk_count--;
     owned_address_deinit(&cursor->owned);
     walk_release(heap_of(base->state->backend), cursor);
@@ -209,6 +227,8 @@ uint32_t heap_list_open(struct cistern_state *state, const struct cistern_addres
     }
     cursor->call = list_call_make(state, &cursor->owned.address);
     cursor->call.heap->list_walk_count++;
+    cursor->next_open = cursor->call.heap->list_walks;
+    cursor->call.heap->list_walks = cursor;
     *ret_cursor = &cursor->walk.base;
     return CISTERN_OK;
 }

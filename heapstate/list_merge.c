@@ -198,6 +198,7 @@ static uint32_t merge_run(struct merge *merge)
         if (!same_name_space(merge->sources[i].name_space, merge->target.address->name_space)) {
             struct list_call call = source_call(merge, i);
             version_erase_anyway(call.heap, &call.lookup);
+            list_walks_end(&call);
         }
     }
     return status;

@@ -143,6 +143,10 @@ uint8_t *list_converted_write(
 CISTERN_MUST_USE uint32_t list_clear(
     struct heap_state *state, const struct cistern_address *address);
 
+/* ---- list_cursor.c ---- */
+/* The list was replaced, cleared or merged away: cursors over it are at their end for good. */
+void list_walks_end(const struct list_call *call);
+
 /* ---- list_merge.c ---- */
 /* Adds a run of frames as chunk `number` of the list; for restores, whose runs come in any
  * order. */
