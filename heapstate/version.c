@@ -227,9 +227,10 @@ uint32_t version_erase(struct heap *heap, const struct lookup *lookup)
             chain_forget(&heap->chain);
             heap_prune(heap);
         } else {
-            uint32_t status = append_tombstone(heap, lookup, &found, &slot);
-            if (status != CISTERN_OK) {
-                return status;
+            if (append_tombstone(heap, lookup, &found, &slot) != CISTERN_OK) {
+                chain_forget(&heap->chain); /* likewise: deleting works in a full slot */
+                heap_prune(heap);
+                found = lookup_find(heap, lookup, &slot);
             }
         }
     }
