@@ -223,6 +223,12 @@ int map_run_edit(struct map_call *call, struct run *run, const struct map_edit *
     }
     struct entry *entry;
     if (version_make_writable(call->heap, &run->lookup, &run->slot, &entry) != CISTERN_OK) {
+        /* In looking for room the run may have been moved. */
+        int found = lookup_find(call->heap, &run->lookup, &run->slot);
+        assert(found);
+        (void)found;
+        entry = entry_in(call->heap, run->slot);
+        map_run_refresh(call->state, run, version_value(&run->lookup, entry));
         return 0;
     }
     map_run_refresh(call->state, run, version_value(&run->lookup, entry));
