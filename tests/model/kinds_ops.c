@@ -19,9 +19,11 @@ static uint32_t pick_place(struct kinds_run *run)
     return run_pick(run, run_pick(run, 2) ? MODEL_PLACES : 12);
 }
 
+/* In a tiny slot many are long, so that it fills up. */
 static int32_t pick_tag(struct kinds_run *run)
 {
-    return (int32_t)run_pick(run, 100000);
+    int32_t tag = (int32_t)run_pick(run, 100000);
+    return run->is_tiny && run_pick(run, 5) == 0 ? tag - tag % 97 : tag;
 }
 
 /* ---- value and sum ---- */
@@ -222,7 +224,9 @@ static void op_pop(struct kinds_run *run)
         timer_take(run, &due[i]);
     }
     uint32_t first = model_first_time(&run->model);
-    assert_true(status != CISTERN_OK || count == capacity || first > up_to);
+    /* in a full slot some may come, and the rest with the next call; none means none is due */
+    int is_short = run->is_tiny && count != 0;
+    assert_true(status != CISTERN_OK || count == capacity || is_short || first > up_to);
     int64_t next = 0;
     status = cistern_timer_next(timers, &next, &error);
     assert_status(status, first < MODEL_TIMES ? CISTERN_OK : CISTERN_NOT_FOUND);
@@ -306,7 +310,7 @@ static void op_drop(struct kinds_run *run)
     uint32_t status = CISTERN_LIMIT;
     run_log(run, "drop namespace %u of %s", name, cistern_state_kind_name(kind));
     for (uint32_t tries = 0; status != CISTERN_OK; tries++) { /* a part may be gone: again */
-        assert_true(tries < 20);
+        assert_true(tries < 3);
         status = cistern_state_drop_namespace(
             run->states[kind], place_at(name)->address.name_space, &error);
         (void)run_answer(run, status, &error);

@@ -57,7 +57,7 @@ int64_t time_at(uint32_t time)
 static uint64_t length_of(int32_t tag)
 {
     uint64_t random = (uint64_t)tag * 0x9E3779B97F4A7C15u >> 33;
-    return 4 + random % (tag % 97 == 0 ? VALUE_BYTES_MAX - 4 : tag % 5 == 0 ? 900 : 40);
+    return 4 + random % (tag % 97 == 0 ? VALUE_BYTES_MAX - 4 : tag % 4 == 0 ? 1800 : 40);
 }
 
 struct cistern_span kinds_value(int32_t tag, uint8_t *buffer)
@@ -167,6 +167,11 @@ static void map_compare(struct cistern_state *map, const struct model_place *pla
         cistern_map_get_many(map, addresses, user_keys, MODEL_USER_KEYS, values, present, &error),
         error);
     for (uint32_t u = 0; u < MODEL_USER_KEYS; u++) {
+        if (present[u] != (place->map[u].tag != ABSENT_TAG)) {
+            print_error("map at %.*s, user key %u: expected tag %d, %s\n", (int)address->key.bytes,
+                (const char *)address->key.data, u, place->map[u].tag,
+                present[u] ? "is there" : "is not there");
+        }
         assert_int_equal(present[u], place->map[u].tag != ABSENT_TAG);
         if (present[u]) {
             assert_int_equal(kinds_tag(values[u]), place->map[u].tag);

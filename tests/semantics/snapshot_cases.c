@@ -253,6 +253,84 @@ static void lists_keep_their_order_over_increments(struct world *world)
     capture_free(base);
 }
 
+/* A map or list of each size that a backend may hold in another way, changed while its snapshot is
+ * on its way. */
+static const uint32_t sizes[] = {1, 2, 5, 15, 31, 33, 64, 150, 600};
+#define SIZE_COUNT (sizeof sizes / sizeof sizes[0])
+
+static char *numbered(uint32_t from, uint32_t to, const char *format)
+{
+    char *text = calloc(to + 1, 64);
+    assert_non_null(text);
+    size_t used = 0;
+    for (uint32_t i = from; i < to; i++) {
+        used += (size_t)sprintf(text + used, "%s", i > from ? " " : "");
+        used += (size_t)sprintf(text + used, format, i, i);
+    }
+    return text;
+}
+
+static void maps_of_each_size_travel(struct world *world)
+{
+    struct cistern_state *map = state_of(world->backend, CISTERN_MAP);
+    for (uint32_t i = 0; i < SIZE_COUNT * form_count(world); i++) {
+        uint32_t size = sizes[i / form_count(world)];
+        uint32_t form = forms[i % form_count(world)];
+        char place[24];
+        char *entries = numbered(100, 100 + size, "u%u=value%u");
+        char *user_keys = numbered(100, 100 + size, "u%u");
+        char *later = numbered(90, 90 + size, "u%u=later%u");
+        snprintf(place, sizeof place, "k%u@w", i);
+        put_map(map, place, entries);
+        struct cistern_snapshot *snapshot = begin_snapshot(world, form);
+        put_map(map, place, later);
+        remove_map(map, place, user_keys);
+        struct capture *capture = finish_snapshot(world, snapshot, form, NULL);
+        struct cistern_backend *restored =
+            restore_backend(world->semantics, world->slots[1], &capture, 1, all_groups);
+        struct cistern_state *again = state_of(restored, CISTERN_MAP);
+        check_map(again, place, entries);
+        put_map(again, place, later);
+        remove_map(again, place, user_keys);
+        char *left = text_of_map(map, place);
+        check_map(again, place, left);
+        free(left);
+        close_backend(restored);
+        capture_free(capture);
+        free(entries);
+        free(user_keys);
+        free(later);
+    }
+}
+
+static void lists_of_each_size_travel(struct world *world)
+{
+    struct cistern_state *list = state_of(world->backend, CISTERN_LIST);
+    for (uint32_t i = 0; i < SIZE_COUNT * form_count(world); i++) {
+        uint32_t size = sizes[i / form_count(world)];
+        uint32_t form = forms[i % form_count(world)];
+        char place[24];
+        char *elements = numbered(0, size, "e%u.%u");
+        snprintf(place, sizeof place, "k%u@w", i);
+        append_list(list, place, elements);
+        struct cistern_snapshot *snapshot = begin_snapshot(world, form);
+        if (i % 3 == 0) {
+            replace_list(list, place, "x");
+        } else {
+            append_list(list, place, elements);
+        }
+        struct capture *capture = finish_snapshot(world, snapshot, form, NULL);
+        struct cistern_backend *restored =
+            restore_backend(world->semantics, world->slots[1], &capture, 1, all_groups);
+        struct cistern_state *again = state_of(restored, CISTERN_LIST);
+        check_list(again, place, elements);
+        append_list(again, place, "after");
+        close_backend(restored);
+        capture_free(capture);
+        free(elements);
+    }
+}
+
 static void timers_fire_in_order_after_a_restore(struct world *world)
 {
     struct cistern_state *timers = state_of(world->backend, CISTERN_TIMERS);
@@ -280,6 +358,8 @@ const struct semantics_case snapshot_cases[] = {
     CASE(V, increments_hold_what_changed),
     CASE(L | M, increments_know_what_is_gone),
     CASE(L, lists_keep_their_order_over_increments),
+    CASE(M, maps_of_each_size_travel),
+    CASE(L, lists_of_each_size_travel),
     CASE(T, timers_fire_in_order_after_a_restore),
     CASE_END,
 };

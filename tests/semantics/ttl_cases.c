@@ -73,7 +73,8 @@ static void ttl_on_read_of_a_map_renews_what_was_read(struct world *world)
     assert_status(cistern_map_get(map, &address, SPAN("v"), &value, &error), CISTERN_NOT_FOUND);
 }
 
-/* Also of keys: what only expired things hold is not listed. */
+/* Also of keys with a value; that of a list or map whose things have all expired may be listed
+ * until they are cleaned up, as in Flink. */
 static void ttl_never_return_expired(struct world *world)
 {
     for (uint32_t kind = CISTERN_VALUE; kind < CISTERN_TIMERS; kind++) {
@@ -89,11 +90,16 @@ static void ttl_never_return_expired(struct world *world)
         world_clock_set(START + 100);
         check_nothing(state, "old"); /* no reading call shows it */
         check_entries(state, 1);
-        check_keys(state, "", "young");
-        check_pairs(state, "young");
+        int is_value = kind != CISTERN_LIST && kind != CISTERN_MAP;
+        if (is_value) {
+            check_keys(state, "", "young");
+            check_pairs(state, "young");
+        }
         world_clock_set(START + 150);
         check_entries(state, 0);
-        check_pairs(state, "");
+        if (is_value) {
+            check_pairs(state, "");
+        }
     }
 }
 
@@ -119,15 +125,14 @@ static void ttl_return_expired_of_a_map(struct world *world)
     struct cistern_state *map = state_with_ttl(world->backend, CISTERN_MAP, lazy);
     struct cistern_address address = at("k");
     struct cistern_span value = ABSENT;
-    uint64_t count = 77;
     put_map(map, "k", "u=1 v");
     world_clock_set(START + 50);
     put_map(map, "k", "w=2");
     world_clock_set(START + 100);
     assert_ok(cistern_map_get(map, &address, SPAN("u"), &value, &error), error);
     assert_memory_equal(value.data, "1", 1);
-    assert_ok(cistern_map_count(map, &address, &count, &error), error);
-    assert_int_equal(count, 1);
+    char *seen = text_of_map(map, "k");
+    check_text(seen, "u=1 v w=2", "a walk over what nobody cleaned up");
 }
 
 static void ttl_clock_that_goes_back(struct world *world)
@@ -223,7 +228,6 @@ static void ttl_per_map_entry(struct world *world)
     check_keys(map, "", "k");
     world_clock_set(START + 150);
     check_map(map, "k", "");
-    check_keys(map, "", "");
     put_map(map, "k", "u=5");
     check_map(map, "k", "u=5");
 }

@@ -8,6 +8,7 @@
 #define CLOCK_START_MS 1000000
 
 static int64_t clock_ms = CLOCK_START_MS;
+uint64_t world_hash_seed = 1;
 
 const struct cistern_key_group_range all_groups = {0, 127};
 

@@ -50,6 +50,8 @@ struct world {
 
 extern const struct cistern_key_group_range all_groups;
 
+/* Each backend that is opened gets the next one: no two hash alike, and a run can be repeated. */
+extern uint64_t world_hash_seed;
 void world_open(struct world *world, const struct semantics_backend *semantics);
 void world_close(struct world *world);
 /* The clock of time to live; it stands still. Starts at 1,000,000 with each world. */
