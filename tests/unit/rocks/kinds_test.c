@@ -31,8 +31,8 @@ static const struct cistern_state_descriptor descriptors[3] = {
 
 static struct cistern_address address_of(uint32_t index, uint8_t key[4])
 {
-    cistern_put_u32_be(key, index);
-    struct cistern_address address = {.key = {key, 1 + index % 4}, .key_group = index % GROUPS};
+    cistern_put_u32_be(key, index << 16);
+    struct cistern_address address = {.key = {key, 2 + index % 3}, .key_group = index % GROUPS};
     if (index % 3 != 0) {
         address.name_space = (struct cistern_span){"n", index % 3 - 1};
     }
@@ -283,7 +283,7 @@ static uint64_t digest(struct fixture *fixture, struct cistern_state *state)
     uint64_t sum = 0;
     assert_ok(cistern_entries_open(state, &cursor, &fixture->error), fixture->error);
     do {
-        assert_ok(cistern_cursor_next(cursor, entries, 64, &got, &fixture->error), fixture->error);
+        assert_ok(cistern_cursor_next(cursor, entries, 1, &got, &fixture->error), fixture->error);
         for (uint32_t i = 0; i < got; i++) {
             const struct cistern_span parts[4] = {entries[i].address.key,
                 entries[i].address.name_space, entries[i].user_key, entries[i].value};
@@ -325,7 +325,9 @@ static void register_all(
     struct fixture *fixture, struct cistern_backend *backend, struct cistern_state **states)
 {
     for (uint32_t i = 0; i < 3; i++) {
-        states[i] = fixture_state(fixture, backend, &descriptors[i]);
+        struct cistern_state_descriptor descriptor = descriptors[i];
+        descriptor.ttl.update_on_read = 0; /* looking changes nothing */
+        states[i] = fixture_state(fixture, backend, &descriptor);
     }
 }
 
@@ -356,10 +358,7 @@ static void test_crossing(void **unused)
             expected[k] = i == 0 ? sum : expected[k];
             assert_int_equal(sum, expected[k]);
         }
-        if (i != 0) { /* which renews what it reads */
-            lists_check(&fixture, states[0]);
-            expected[0] = digest(&fixture, states[0]);
-        }
+        lists_check(&fixture, states[0]);
         char name[16];
         snprintf(name, sizeof name, "canonical%u", i);
         taken = fixture_take(
