@@ -156,12 +156,12 @@ void cistern_elastic_close(struct cistern_elastic *elastic)
     if (elastic == NULL) {
         return;
     }
-    detach(elastic);
     int64_t held = 0;
     for (uint32_t i = 0; i < ELASTIC_TICKET_COUNT_MAX; i++) {
         held += (int64_t)elastic->tickets[i].bytes;
     }
     atomic_fetch_sub(&elastic->slot->pool->ledger.tickets, held);
+    detach(elastic); /* last: from here on slot and pool may go */
     pthread_mutex_destroy(&elastic->lock);
     cistern_release(elastic);
 }

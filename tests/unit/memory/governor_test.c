@@ -8,8 +8,10 @@
 #include "fake_elastic.h"
 
 #include "cistern/clock.h"
+#include "pool_private.h"
 
 #include <dirent.h>
+#include <sched.h>
 
 int mallctl(const char *name, void *old, size_t *old_bytes, void *new_value, size_t new_bytes);
 
@@ -403,6 +405,64 @@ static void a_pool_with_an_elastic_stays(void **state)
     assert_int_equal(cistern_allocation_count(), 0);
 }
 
+struct closer {
+    struct cistern_elastic *_Atomic elastic; /* NULL: closed */
+    _Atomic uint32_t stop;
+};
+
+static void *close_what_comes(void *arg)
+{
+    struct closer *closer = arg;
+    while (!atomic_load(&closer->stop)) {
+        struct cistern_elastic *elastic = atomic_load(&closer->elastic);
+        if (elastic == NULL) {
+            sched_yield();
+            continue;
+        }
+        cistern_elastic_ticket(elastic, FIXTURE_MIB); /* of a job that never says that it is done */
+        cistern_elastic_close(elastic);
+        atomic_store(&closer->elastic, NULL);
+    }
+    return NULL;
+}
+
+/* A slot that could be closed has no elastic's tickets left in the ledger: the pool may be gone
+ * next. */
+static void a_slot_that_closes_holds_no_tickets(void **state)
+{
+    (void)state;
+    static struct fake_cache cache;
+    struct pool_fixture f;
+    struct closer closer = {.stop = 0};
+    struct cistern_slot_options options = {
+        .limit_bytes = 16 * FIXTURE_MIB, .debt_max_bytes = FIXTURE_MIB};
+    pthread_t thread;
+    uint64_t left = 0;
+    fixture_open(&f, 64 * FIXTURE_MIB, 16 * FIXTURE_MIB, FIXTURE_MIB);
+    cache = (struct fake_cache){.chunk_bytes = 65536};
+    pthread_mutex_init(&cache.lock, NULL);
+    struct cistern_elastic_options elastic_options = fake_options(&cache);
+    assert_int_equal(pthread_create(&thread, NULL, close_what_comes, &closer), 0);
+    for (uint64_t i = test_rounds(5000); i > 0; i--) {
+        struct cistern_slot *slot;
+        struct cistern_elastic *elastic;
+        assert_ok(cistern_slot_open(f.pool, &options, &slot, &f.error), f.error);
+        assert_ok(cistern_elastic_open(slot, &elastic_options, &elastic, &f.error), f.error);
+        atomic_store(&closer.elastic, elastic);
+        while (cistern_slot_close(slot, NULL) != CISTERN_OK) {
+        }
+        left += atomic_load(&f.pool->ledger.tickets) != 0;
+        while (atomic_load(&closer.elastic) != NULL) {
+            sched_yield();
+        }
+    }
+    atomic_store(&closer.stop, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(left, 0);
+    pthread_mutex_destroy(&cache.lock);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +471,7 @@ int main(void)
         cmocka_unit_test(the_bound_holds_with_the_governor_stopped),
         cmocka_unit_test(ensure_stops_at_the_floor),
         cmocka_unit_test(a_pool_with_an_elastic_stays),
+        cmocka_unit_test(a_slot_that_closes_holds_no_tickets),
         cmocka_unit_test(tickets_are_by_thread_and_return_at_close),
         cmocka_unit_test(an_idle_cache_lends_to_the_write_buffer),
         cmocka_unit_test(idle_iterators_are_parked_when_nothing_else_is_left),
