@@ -176,7 +176,7 @@ static void a_slot_that_closes_is_empty(void **state)
 {
     (void)state;
     struct pool_fixture f;
-    struct closer closer = {0};
+    struct closer closer = {.stop = 0};
     struct cistern_slot *slot;
     pthread_t thread;
     fixture_open(&f, 320 * FIXTURE_MIB, 64 * FIXTURE_MIB, FIXTURE_MIB);
