@@ -92,7 +92,7 @@ static uint32_t clear_one(
     uint64_t bytes_max =
         is_list ? rocks->limit_bytes / DELETES_SHARE : value_batch_bytes_max(rocks);
     uint32_t written = 0;
-    struct range range = {NULL};
+    struct range range = {.bytes = NULL};
     shim_batch_clear(rocks->batch);
     status = range_init_prefix(&range, rocks->scratch.keys[0], error);
     if (status == CISTERN_OK) {

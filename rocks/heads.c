@@ -373,7 +373,7 @@ static void seek_start(
 static uint32_t iterator_open(struct rocks_state *state, struct cistern_key_group_range groups,
     struct shim_iterator **ret_iterator, struct cistern_error *error)
 {
-    struct range range = {NULL};
+    struct range range = {.bytes = NULL};
     gate_read(rocks_of(state->base.backend), BLOCKS_BYTES);
     uint32_t status = range_init_groups(&range, &state->layout, &groups, error);
     if (status == CISTERN_OK) {

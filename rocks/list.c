@@ -279,7 +279,7 @@ uint32_t list_replace(struct cistern_state *base, const struct cistern_address *
     if (status == CISTERN_OK) {
         status = run_emit(&adding, error);
     }
-    struct range range = {NULL};
+    struct range range = {.bytes = NULL};
     if (status == CISTERN_OK) {
         uint64_t first = adding.is_fresh ? adding.fresh_first : adding.tail->number;
         status = range_init_prefix(&range, adding.prefix, error);
@@ -339,7 +339,7 @@ static uint32_t source_add_some(struct adding *adding, const struct range *range
 static uint32_t source_add(
     struct adding *adding, struct cistern_span prefix, struct cistern_error *error)
 {
-    struct range range = {NULL};
+    struct range range = {.bytes = NULL};
     uint32_t status = range_init_prefix(&range, prefix, error);
     struct cistern_span place = range.lower;
     while (status == CISTERN_OK && place.bytes != 0) {
@@ -356,7 +356,7 @@ static uint32_t source_add(
 static uint32_t source_remove(
     struct adding *adding, struct cistern_span prefix, struct cistern_error *error)
 {
-    struct range range = {NULL};
+    struct range range = {.bytes = NULL};
     uint32_t status = range_init_prefix(&range, prefix, error);
     if (status == CISTERN_OK) {
         status = chunks_remove(adding, range.lower, range.upper, error);

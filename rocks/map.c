@@ -126,7 +126,7 @@ uint32_t map_count(struct cistern_state *base, const struct cistern_address *add
     if (status == CISTERN_OK) {
         status = scratch_encode(&rocks->scratch, &state->layout, address, 1, error);
     }
-    struct range range = {NULL};
+    struct range range = {.bytes = NULL};
     if (status == CISTERN_OK) {
         value_begin(rocks);
         status = range_init_prefix(&range, rocks->scratch.keys[0], error);

@@ -18,8 +18,7 @@ struct seg_restore {
     const char *object;
     struct cistern_seg_reader *reader;
     struct rocks_state *states[CISTERN_STATE_COUNT_MAX + 1]; /* by the container's state id */
-    uint64_t number_max;                                     /* of list runs */
-    uint32_t has_lists;
+    uint64_t list_bound; /* runs of lists have places below it */
     uint32_t is_canonical;
 };
 
@@ -106,7 +105,9 @@ static int user_key_fits(const struct rocks_state *state, const struct cistern_s
     case CISTERN_MAP:
         return entry->user_key.data != NULL &&
                size_fits(descriptor->user_key_bytes, entry->user_key);
-    case CISTERN_LIST:
+    case CISTERN_LIST: /* a run's place */
+        return entry->user_key.bytes == KEY_NUMBER_BYTES &&
+               cistern_get_u64_be(entry->user_key.data) <= INT32_MAX;
     case CISTERN_TIMERS:
         return entry->user_key.bytes == KEY_NUMBER_BYTES;
     default:
@@ -179,8 +180,7 @@ static uint32_t entry_put(struct seg_restore *restore, struct rocks_state *state
     struct cistern_span value = entry->value;
     if (state->base.descriptor.kind == CISTERN_LIST) {
         uint64_t number = cistern_get_u64_be(entry->user_key.data);
-        restore->number_max = number > restore->number_max ? number : restore->number_max;
-        restore->has_lists = 1;
+        restore->list_bound = number >= restore->list_bound ? number + 1 : restore->list_bound;
         uint32_t status = run_convert(restore, state, entry, &value, error);
         if (status != CISTERN_OK) {
             return status;
@@ -259,9 +259,8 @@ uint32_t restore_seg(struct rocks *rocks, const struct cistern_source *source,
         if (status == CISTERN_OK) {
             status = entries_apply(restore, error);
         }
-        if (status == CISTERN_OK && restore->has_lists) {
-            uint64_t bound = restore->number_max + 1;
-            status = tails_raise(rocks, bound != 0 ? bound : restore->number_max, error);
+        if (status == CISTERN_OK) {
+            status = tails_raise(rocks, restore->list_bound, error);
         }
         cistern_seg_reader_close(restore->reader);
     }

@@ -464,7 +464,7 @@ static void test_runs(void **unused)
             struct cistern_state_descriptor descriptor = {.name = "l", .kind = CISTERN_LIST};
             descriptor.ttl.time_to_live_ms = has_ttl ? 3600000 : 0;
             struct taken *taken = calloc(1, sizeof *taken);
-            uint64_t last = is_far == 0 ? 4 : is_far == 1 ? UINT64_C(1) << 50 : UINT64_MAX;
+            uint64_t last = is_far == 0 ? 4 : is_far == 1 ? INT32_MAX : INT32_MAX + UINT64_C(1);
             container_write(&fixture, taken, &descriptor, last);
             struct cistern_backend *backend = backend_open(&fixture, 0, 1);
             struct test_source source;

@@ -50,7 +50,7 @@ static struct cistern_address address_of(uint32_t key, uint32_t name, int is_fix
         address.key = (struct cistern_span){keys[key], 4};
     }
     if (name != 0) {
-        address.name_space = is_fixed ? (struct cistern_span){"abcd" + name, 1}
+        address.name_space = is_fixed ? (struct cistern_span){&"abcd"[name], 1}
                                       : (struct cistern_span){"nn", name - 1};
     }
     return address;
