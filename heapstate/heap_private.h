@@ -91,6 +91,7 @@ struct heap {
     uint32_t list_walk_count;       /* cursors over a list that are open */
     struct list_cursor *list_walks; /* the same, one behind the other */
     uint32_t sweep_credit;          /* batches since the last sweep */
+    uint32_t sweep_held;            /* a restore is under way: objects come in parts */
     uint32_t sweep_bucket;          /* where the search for expired entries goes on */
     uint32_t has_merged_lists;      /* there may be heads with LIST_MERGED */
     uint64_t object_id_last;        /* counter of the last object id given or restored */

@@ -212,7 +212,6 @@ static uint32_t apply_group(struct restore *restore, const struct cistern_seg_en
             status = status == CISTERN_OK ? apply_entry(restore, &entries[i], error) : status;
         }
     }
-    heap->sweep_credit = 0; /* objects come in parts: none is looked at for expired things */
     version_end_batch(heap);
     return status;
 }
@@ -303,10 +302,12 @@ uint32_t heap_restore(struct cistern_backend *backend, const struct cistern_sour
     restore->absorb.heap = heap;
     restore->source = source;
     restore->absorb.now_ms = cistern_wall_ms();
+    heap->sweep_held = 1;
     uint32_t status = restore_files(restore, error);
     if (status == CISTERN_OK && restore->absorb.has_objects) {
         status = reach_settle(heap, error);
     }
+    heap->sweep_held = 0;
     if (status == CISTERN_OK && heap->ttl_state_count != 0) {
         purge_all(heap); /* the host may come with another time to live, or with none */
     }

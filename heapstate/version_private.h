@@ -70,7 +70,8 @@ static inline void version_end_batch(struct heap *heap)
     if (heap->condemned.count != 0) {
         (void)condemned_step(heap, CONDEMNED_PER_BATCH);
     }
-    if (heap->ttl_state_count != 0 && ++heap->sweep_credit >= BATCHES_PER_SWEEP) {
+    if (heap->ttl_state_count != 0 && !heap->sweep_held &&
+        ++heap->sweep_credit >= BATCHES_PER_SWEEP) {
         heap->sweep_credit = 0;
         (void)cleaner_sweep_expired(heap, BUCKETS_PER_SWEEP, cistern_wall_ms());
     }
