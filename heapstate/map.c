@@ -174,6 +174,20 @@ static uint32_t renew_stamp(struct map_call *call, struct run *run, uint64_t off
     return status;
 }
 
+/* Of a value that stands apart, both stamps: canonical files are written from where it stands. */
+static uint32_t renew_stamps(
+    struct map_call *call, const struct map_head *head, struct map_found *found)
+{
+    uint32_t status = renew_stamp(call, &found->run, found->offset);
+    if (status == CISTERN_OK && found->item.form == ITEM_SOLO) {
+        struct run solo;
+        map_load_page(
+            call->heap, call->state, head->id, found->item.serial | MEMBER_SOLO_BIT, &solo);
+        status = solo.found && solo.format.stamped ? renew_stamp(call, &solo, 0) : CISTERN_OK;
+    }
+    return status;
+}
+
 static uint32_t get_item(struct map_call *call, const struct lookup *lookup,
     struct cistern_span user_key, struct cistern_span *ret_value, uint8_t *ret_present)
 {
@@ -207,7 +221,7 @@ static uint32_t get_item(struct map_call *call, const struct lookup *lookup,
     }
     if (call->ttl != NULL && call->ttl->update_on_read && found.run.format.stamped &&
         found.item.written_ms != call->now_ms && !map_item_expired(call, &found.run, &found.item)) {
-        return renew_stamp(call, &found.run, found.offset);
+        return renew_stamps(call, &head, &found);
     }
     return CISTERN_OK;
 }
