@@ -14,7 +14,8 @@
 #include "cistern/snapshot.h"
 
 #define CHAIN_RECORDS_MAX 64u
-#define CHAIN_INCREMENTS_MAX 16u
+/* Mostly the bytes end a chain: above the live bytes a new base is taken. */
+#define CHAIN_INCREMENTS_MAX 128u
 #define CHAIN_PARTS_MAX (CHAIN_INCREMENTS_MAX + 1u)
 
 struct chain_part {

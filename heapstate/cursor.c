@@ -10,6 +10,7 @@
  * Spans point into the log, nothing is copied and nothing pinned between calls.
  */
 #include "cursor_private.h"
+#include "list_private.h"
 #include "timer_private.h"
 #include "version_private.h"
 #include "cistern/alloc.h"
@@ -313,12 +314,15 @@ static uint32_t nested_next(struct cistern_cursor *base, struct cistern_entry *r
             }
             status = state->descriptor.kind == CISTERN_MAP
                          ? heap_map_open(state, &key.address, &nested->items, error)
-                         : heap_list_open(state, &key.address, &nested->items, error);
+                         : list_walk_open(state, &key.address, 0, &nested->items, error);
             continue;
         }
         status = heap_cursor_next(
             nested->items, ret_entries + *ret_count, capacity - *ret_count, &count, error);
         *ret_count += count;
+        if (status == CISTERN_OK && count == 0 && *ret_count != 0) {
+            return CISTERN_OK; /* the addresses handed out are the open cursor's */
+        }
         if (status == CISTERN_OK && count == 0) {
             heap_cursor_close(nested->items);
             nested->items = NULL;

@@ -291,6 +291,7 @@ static const struct cistern_backend_ops heap_ops = {
     .state_create = heap_state_create,
     .state_adopt = heap_state_adopt,
     .state_destroy = heap_state_destroy,
+    .value_get = heap_get,
     .value_get_many = heap_get_many,
     .value_put_many = heap_put_many,
     .value_add_many = heap_add_many,

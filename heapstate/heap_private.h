@@ -209,6 +209,8 @@ CISTERN_MUST_USE uint32_t value_store(struct heap *heap, struct heap_state *stat
  * epoch. */
 int value_is_current(struct heap *heap, const struct lookup *lookup);
 
+uint32_t heap_get(struct cistern_state *state, const struct cistern_address *address,
+    struct cistern_span *ret_value, struct cistern_error *error);
 uint32_t heap_get_many(struct cistern_state *state, const struct cistern_address *addresses,
     uint32_t count, struct cistern_span *ret_values, struct cistern_error *error);
 uint32_t heap_put_many(struct cistern_state *state, const struct cistern_address *addresses,

@@ -80,7 +80,8 @@ uint64_t index_bytes(const struct index *index);
 static inline uint32_t index_bucket_number(const struct index *index, uint32_t hash)
 {
     uint32_t number = hash & (index->mask << 1 | 1);
-    return number < index->bucket_count ? number : hash & index->mask;
+    /* one bit less when that bucket is not there yet, without a branch */
+    return number - (uint32_t)(number >= index->bucket_count) * (index->mask + 1);
 }
 
 static inline struct bucket *index_bucket(const struct index *index, uint64_t hash)

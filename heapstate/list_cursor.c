@@ -22,6 +22,7 @@ struct list_cursor {
     int64_t now_ms;
     struct list_cursor *next_open; /* of the heap's */
     uint32_t ended;                /* the list it walked over is gone */
+    uint32_t renews; /* reading renews stamps */
 };
 static_assert(sizeof(struct list_cursor) <= WALK_BYTES, "cursors over one object share a block");
 
@@ -95,8 +96,7 @@ static uint64_t drain_run(struct list_cursor *cursor, struct cistern_span run, i
 
 static int renews(const struct list_cursor *cursor, int stamped)
 {
-    return stamped && cursor->call.format.has_written &&
-           cursor->walk.base.state->descriptor.ttl.update_on_read;
+    return stamped && cursor->renews && cursor->call.format.has_written;
 }
 
 static uint32_t next_inline(struct list_cursor *cursor, const struct list_head *head,
@@ -212,6 +212,12 @@ static void list_cursor_close(struct cistern_cursor *base)
 uint32_t heap_list_open(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
+    return list_walk_open(state, address, 1, ret_cursor, error);
+}
+
+uint32_t list_walk_open(struct cistern_state *state, const struct cistern_address *address,
+    int renews, struct cistern_cursor **ret_cursor, struct cistern_error *error)
+{
     struct list_cursor *cursor = walk_allocate(heap_of(state->backend));
     if (cursor == NULL) {
         return cistern_fail(
@@ -225,6 +231,7 @@ uint32_t heap_list_open(struct cistern_state *state, const struct cistern_addres
         walk_release(heap_of(state->backend), cursor);
         return status;
     }
+    cursor->renews = (uint32_t)renews && state->descriptor.ttl.update_on_read;
     cursor->call = list_call_make(state, &cursor->owned.address);
     cursor->call.heap->list_walk_count++;
     cursor->next_open = cursor->call.heap->list_walks;

@@ -147,6 +147,13 @@ CISTERN_MUST_USE uint32_t list_clear(
 /* The list was replaced, cleared or merged away: cursors over it are at their end for good. */
 void list_walks_end(const struct list_call *call);
 
+/* ---- list_cursor.c ---- */
+/* heap_list_open(); renews 0: walking over all entries of a state is not reading them, and
+ * renews no stamps. */
+CISTERN_MUST_USE uint32_t list_walk_open(struct cistern_state *state,
+    const struct cistern_address *address, int renews, struct cistern_cursor **ret_cursor,
+    struct cistern_error *error);
+
 /* ---- list_merge.c ---- */
 /* Adds a run of frames as chunk `number` of the list; for restores, whose runs come in any
  * order. */

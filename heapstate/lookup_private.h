@@ -49,6 +49,28 @@ static inline int bytes_equal(const uint8_t *a, const uint8_t *b, uint64_t bytes
     return memcmp(a, b, bytes) == 0;
 }
 
+/* Keys and values of fixed sizes in the void namespace: the key stands at a fixed place, and one
+ * word tells hash, state and form. NEW says nothing about the form, and the stamp delta may be
+ * any. */
+#define FLAT_HEAD_MASK ((uint64_t)(uint8_t)~ENTRY_NEW << 56 | 0xffULL << 48 | 0xffffffffULL)
+#define FLAT_KEY_OFFSET (sizeof(struct entry) + sizeof(uint16_t))
+
+static inline int lookup_is_flat(const struct lookup *lookup)
+{
+    return lookup->layout->key_bytes != 0 && lookup->layout->value_bytes != 0 &&
+           lookup->address->name_space.data == NULL;
+}
+
+static inline int flat_matches(const struct entry *entry, const void *arg)
+{
+    const struct lookup *lookup = arg;
+    uint64_t head;
+    memcpy(&head, entry, sizeof head);
+    return (head & FLAT_HEAD_MASK) == ((uint64_t)lookup->state_id << 48 | (uint32_t)lookup->hash) &&
+           bytes_equal((const uint8_t *)entry + FLAT_KEY_OFFSET, lookup->address->key.data,
+               lookup->layout->key_bytes);
+}
+
 static inline int entry_matches(const struct entry *entry, const void *arg)
 {
     const struct lookup *lookup = arg;

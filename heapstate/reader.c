@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#define READ_AHEAD_BYTES 256u
+
 static int is_given_up(const struct heap_snapshot *snapshot)
 {
     return __atomic_load_n(&snapshot->heap->flight.given_up, __ATOMIC_ACQUIRE) != 0;
@@ -129,6 +131,7 @@ static uint32_t feed_item(
         return status;
     }
     while (status == CISTERN_OK && reader->offset < item->fill) {
+        __builtin_prefetch(item_entry(snapshot, item, reader->offset + READ_AHEAD_BYTES));
         status = feed_entry(snapshot, item, reader->offset, &bytes, error);
         reader->offset += status == CISTERN_OK ? bytes : 0;
     }

@@ -175,6 +175,7 @@ static void decommit_segment(struct segment_table *table, uint32_t number)
 
 void segment_release(struct segment_table *table, uint32_t number)
 {
+    table->release_count++;
     struct segment *row = &table->rows[number];
     assert(row->use == SEGMENT_OPEN || row->use == SEGMENT_SEALED || row->use == SEGMENT_RUN);
     assert(row->live_bytes == 0 && row->dirty_head == 0 && !segment_is_owed(row));

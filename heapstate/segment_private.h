@@ -18,7 +18,8 @@
 #define SEGMENT_BYTES_MIN (64u << 10)
 #define SEGMENT_BYTES_MAX (2u << 20)
 #define SEGMENT_NONE UINT32_MAX
-#define SEGMENT_HEAD_BYTES 8u /* nothing lies here, so that handle 0 can mean none */
+/* Nothing lies here: handle 0 can mean none, and entries of 64 bytes are one cache line each */
+#define SEGMENT_HEAD_BYTES 64u
 /* Empty segments that only the cleaner and, down to two, deletes may take */
 #define SEGMENT_RESERVE 4u
 #define HANDLE_SPACE_BYTES ((uint64_t)ENTRY_ALIGN << 32)
@@ -69,8 +70,9 @@ struct segment_table {
     uint32_t absent_hint; /* no ABSENT number is below it */
     uint32_t empty_head;  /* number + 1 */
     uint32_t empty_count;
-    uint32_t used_count; /* OPEN, SEALED, RUN and TAIL */
-    uint64_t fill_bytes; /* of the used ones, heads excluded */
+    uint64_t release_count; /* segments and runs released so far */
+    uint32_t used_count;    /* OPEN, SEALED, RUN and TAIL */
+    uint64_t fill_bytes;    /* of the used ones, heads excluded */
     uint64_t live_bytes;
     uint64_t tombstone_bytes;
 };

@@ -1,10 +1,12 @@
 /*
  * value.c -- the data calls of value, reducing and aggregating states; see heap_private.h.
  *
- * A batch runs in groups of 16: first every bucket line is asked for, then every entry line,
- * then the items are done in order, each with a lookup of its own, so repeated keys see each
- * other. Space is found before anything is written: an item that ends with LIMIT has changed
- * nothing.
+ * A batch runs in groups of 16 through three stages: bucket lines are asked for; the entry whose
+ * tag fits is asked for; the items are done in order. While one group is done the next two are on
+ * their way. What the second stage found is a guess: it is checked when the item is done, and
+ * looked up again when it does not hold, so repeated keys see each other. Space is found before
+ * anything is
+ * written: an item that ends with LIMIT has changed nothing.
  */
 #include "inputs_private.h"
 #include "list_private.h"
@@ -21,34 +23,8 @@ struct call { /* what is the same for every item of one call */
     int64_t now_ms;
     uint8_t state_id;
     uint8_t has_ttl;
+    uint8_t is_flat; /* see lookup_is_flat(), but for the namespace */
 };
-
-/* ---- lookup ---- */
-
-/* Asks for the lines of a group of lookups: first all buckets, then all entries whose tag fits. */
-static inline void prefetch_group(const struct call *call, const struct cistern_address *addresses,
-    uint32_t count, struct lookup *lookups)
-{
-    const struct index *index = &call->heap->index;
-    for (uint32_t i = 0; i < count; i++) {
-        lookups[i].address = &addresses[i];
-        lookups[i].hash = lookup_hash(call->heap, call->state_id, &addresses[i]);
-        lookups[i].layout = call->layout;
-        lookups[i].state_id = call->state_id;
-        __builtin_prefetch(index_bucket(index, lookups[i].hash));
-    }
-    if (count == 1) {
-        return; /* nothing to overlap with */
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct bucket *bucket = index_bucket(index, lookups[i].hash);
-        uint32_t bits = bucket_match(bucket, index_tag(lookups[i].hash));
-        if (bits != 0) {
-            uint32_t handle = bucket->handles[__builtin_ctz(bits)];
-            __builtin_prefetch(segment_entry(&call->heap->segments, handle));
-        }
-    }
-}
 
 static struct call call_make(struct cistern_state *base)
 {
@@ -61,10 +37,103 @@ static struct call call_make(struct cistern_state *base)
         .state_id = (uint8_t)base->id,
         .has_ttl = (uint8_t)state_has_ttl(state),
     };
+    call.is_flat = call.layout->key_bytes != 0 && call.layout->value_bytes != 0;
     if (call.has_ttl) {
         call.now_ms = cistern_state_now_ms(base);
     }
     return call;
+}
+
+/* ---- items on their way ---- */
+
+struct ask {
+    uint64_t hash;
+    uint32_t handle; /* of the entry that its tag promises; 0 = none */
+};
+#define STAGES 3u
+#define ASKS (STAGES * HEAP_PREFETCH_GROUP)
+
+static inline struct ask *group_of(struct ask *asks, uint32_t group)
+{
+    return asks + (group % STAGES) * HEAP_PREFETCH_GROUP;
+}
+
+static inline uint32_t group_count(uint32_t left)
+{
+    return left < HEAP_PREFETCH_GROUP ? left : HEAP_PREFETCH_GROUP;
+}
+
+static inline void ask_buckets(const struct call *call, const struct cistern_address *addresses,
+    uint32_t count, struct ask *asks)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        asks[i].hash = lookup_hash(call->heap, call->state_id, &addresses[i]);
+        __builtin_prefetch(index_bucket(&call->heap->index, asks[i].hash));
+    }
+}
+
+static inline void ask_entries(const struct call *call, uint32_t count, struct ask *asks)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct bucket *bucket = index_bucket(&call->heap->index, asks[i].hash);
+        uint32_t bits = bucket_match(bucket, index_tag(asks[i].hash));
+        asks[i].handle = bits != 0 ? bucket->handles[__builtin_ctz(bits)] : 0;
+        __builtin_prefetch(segment_entry(&call->heap->segments, asks[i].handle));
+    }
+}
+
+/* Moves the first two stages on by a group: returns how many items the third one has to do, which
+ * are those from *ret_from. */
+static inline uint32_t pipe_step(const struct call *call, const struct cistern_address *addresses,
+    uint32_t count, uint32_t step, struct ask *asks, uint32_t *ret_from)
+{
+    uint32_t from = step * HEAP_PREFETCH_GROUP;
+    if (from < count) {
+        ask_buckets(call, addresses + from, group_count(count - from), group_of(asks, step));
+    }
+    if (step >= 1 && from - HEAP_PREFETCH_GROUP < count) {
+        from -= HEAP_PREFETCH_GROUP;
+        ask_entries(call, group_count(count - from), group_of(asks, step - 1));
+    }
+    if (step < 2) {
+        return 0;
+    }
+    *ret_from = (step - 2) * HEAP_PREFETCH_GROUP;
+    return *ret_from < count ? group_count(count - *ret_from) : 0;
+}
+
+static inline struct lookup ask_lookup(
+    const struct call *call, const struct cistern_address *address, const struct ask *ask)
+{
+    return (struct lookup){
+        .address = address,
+        .hash = ask->hash,
+        .layout = call->layout,
+        .state_id = call->state_id,
+    };
+}
+
+/* The promised entry, if it is what the lookup looks for. */
+static inline struct entry *ask_entry(
+    const struct call *call, const struct lookup *lookup, const struct ask *ask)
+{
+    struct entry *entry = segment_entry(&call->heap->segments, ask->handle);
+    return ask->handle != 0 && !(entry->flags & ENTRY_DEAD) && entry_matches(entry, lookup) ? entry
+                                                                                            : NULL;
+}
+
+/* Asks for the lines of a group of lookups: first all buckets, then all entries whose tag fits. */
+static inline void prefetch_group(const struct call *call, const struct cistern_address *addresses,
+    uint32_t count, struct lookup *lookups)
+{
+    struct ask asks[HEAP_PREFETCH_GROUP];
+    ask_buckets(call, addresses, count, asks);
+    if (count > 1) { /* else there is nothing to overlap with */
+        ask_entries(call, count, asks);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        lookups[i] = ask_lookup(call, &addresses[i], &asks[i]);
+    }
 }
 
 /* ---- store ---- */
@@ -77,11 +146,10 @@ static inline void write_written(struct entry *entry, int64_t written_ms)
 }
 
 /* Overwrites where the entry stands, when the new value takes as much room. 0 = append instead. */
-static int overwrite_in_place(
-    const struct call *call, struct index_slot slot, struct cistern_span value, int64_t written_ms)
+static inline int overwrite_in_place(const struct call *call, struct entry *entry, uint32_t handle,
+    struct cistern_span value, int64_t written_ms)
 {
     struct heap *heap = call->heap;
-    struct entry *entry = entry_in(heap, slot);
     struct entry_view view;
     entry_parse(entry, entry->flags, call->layout, &view);
     uint64_t used = (uint64_t)((const uint8_t *)view.value.data - (const uint8_t *)entry);
@@ -89,7 +157,7 @@ static int overwrite_in_place(
                (call->layout->value_bytes != 0 ||
                    varint_bytes(value.bytes) == varint_bytes(view.value.bytes)) &&
                ((entry->flags & ENTRY_TTL) != 0) == call->has_ttl;
-    if (!fits || !log_touch(heap, entry, slot.bucket->handles[slot.at])) {
+    if (!fits || !log_touch(heap, entry, handle)) {
         return 0;
     }
     if (call->layout->value_bytes == 0 && value.bytes != view.value.bytes) {
@@ -133,8 +201,11 @@ static inline uint32_t store(const struct call *call, const struct lookup *looku
     struct cistern_span value, int64_t written_ms)
 {
     struct index_slot slot = {0};
-    int found = lookup_find(call->heap, lookup, &slot);
-    if (found && overwrite_in_place(call, slot, value, written_ms)) {
+    int found = lookup_is_flat(lookup) && !call->has_ttl
+                    ? index_find(&call->heap->index, lookup->hash, flat_matches, lookup, &slot)
+                    : lookup_find(call->heap, lookup, &slot);
+    if (found && overwrite_in_place(call, entry_in(call->heap, slot), slot.bucket->handles[slot.at],
+                     value, written_ms)) {
         return CISTERN_OK;
     }
     return append_value(call, lookup, found, slot, value, written_ms);
@@ -297,9 +368,18 @@ static inline uint32_t get_item(
 
 /* ---- batches ---- */
 
-static inline uint32_t group_count(uint32_t left)
+static inline uint32_t get_asked(const struct call *call, const struct cistern_address *address,
+    const struct ask *ask, struct cistern_span *ret_value)
 {
-    return left < HEAP_PREFETCH_GROUP ? left : HEAP_PREFETCH_GROUP;
+    struct lookup lookup = ask_lookup(call, address, ask);
+    const struct entry *entry = call->has_ttl ? NULL : ask_entry(call, &lookup, ask);
+    if (__builtin_expect(entry == NULL, 0)) {
+        return get_item(call, &lookup, ret_value);
+    }
+    struct entry_view view;
+    entry_parse(entry, entry->flags, call->layout, &view);
+    *ret_value = view.value;
+    return CISTERN_OK;
 }
 
 uint32_t heap_get_many(struct cistern_state *state, const struct cistern_address *addresses,
@@ -307,17 +387,80 @@ uint32_t heap_get_many(struct cistern_state *state, const struct cistern_address
 {
     (void)error;
     struct call call = call_make(state);
-    struct lookup lookups[HEAP_PREFETCH_GROUP];
+    struct ask asks[ASKS];
     uint32_t status = CISTERN_OK;
+    uint32_t done = 0;
     call.heap->pinned = 1;
-    for (uint32_t from = 0; from < count && status == CISTERN_OK; from += HEAP_PREFETCH_GROUP) {
-        uint32_t group = group_count(count - from);
-        prefetch_group(&call, addresses + from, group, lookups);
-        for (uint32_t i = 0; i < group && status == CISTERN_OK; i++) {
-            status = get_item(&call, &lookups[i], &ret_values[from + i]);
+    for (uint32_t step = 0; done < count && status == CISTERN_OK; step++) {
+        uint32_t from = 0;
+        uint32_t group = pipe_step(&call, addresses, count, step, asks, &from);
+        const struct ask *ready = group_of(asks, step + 1); /* the group of two steps ago */
+        for (uint32_t i = 0; i < group && status == CISTERN_OK; i++, done++) {
+            status = get_asked(&call, &addresses[from + i], &ready[i], &ret_values[from + i]);
         }
     }
     call.heap->pinned = 0;
+    return status;
+}
+
+/* Short on purpose: the next call's misses begin while this one waits for its own. */
+static inline int get_flat(
+    const struct heap *heap, const struct lookup *lookup, struct cistern_span *ret_value)
+{
+    struct index_slot slot;
+    if (!index_find(&heap->index, lookup->hash, flat_matches, lookup, &slot)) {
+        return 0;
+    }
+    ret_value->data =
+        (const uint8_t *)entry_in(heap, slot) + FLAT_KEY_OFFSET + lookup->layout->key_bytes;
+    ret_value->bytes = lookup->layout->value_bytes;
+    return 1;
+}
+
+uint32_t heap_get(struct cistern_state *state, const struct cistern_address *address,
+    struct cistern_span *ret_value, struct cistern_error *error)
+{
+    struct heap *heap = heap_of(state->backend);
+    struct lookup lookup = lookup_make(heap, state->id, address);
+    if (state->descriptor.ttl.time_to_live_ms == 0 && lookup_is_flat(&lookup) &&
+        get_flat(heap, &lookup, ret_value)) {
+        return CISTERN_OK;
+    }
+    return heap_get_many(state, address, 1, ret_value, error);
+}
+
+/* Promises hold as long as no segment was freed since they were made: what they point to may be
+ * something else by now. */
+static inline void break_promises(const struct call *call, struct ask *asks, uint64_t *released)
+{
+    if (__builtin_expect(*released != call->heap->segments.release_count, 0)) {
+        *released = call->heap->segments.release_count;
+        for (uint32_t i = 0; i < ASKS; i++) {
+            asks[i].handle = 0;
+        }
+    }
+}
+
+static inline uint32_t put_asked(const struct call *call, const struct cistern_address *address,
+    const struct ask *ask, struct cistern_span value)
+{
+    struct lookup lookup = ask_lookup(call, address, ask);
+    struct entry *entry = ask_entry(call, &lookup, ask);
+    if (entry != NULL && overwrite_in_place(call, entry, ask->handle, value, call->now_ms)) {
+        return CISTERN_OK;
+    }
+    return store(call, &lookup, value, call->now_ms);
+}
+
+/* One item has nothing to overlap with. */
+static uint32_t put_one(struct cistern_state *state, const struct cistern_address *address,
+    struct cistern_span value, uint32_t *ret_done)
+{
+    struct call call = call_make(state);
+    struct lookup lookup = lookup_make(call.heap, state->id, address);
+    uint32_t status = store(&call, &lookup, value, call.now_ms);
+    version_end_batch(call.heap);
+    *ret_done = status == CISTERN_OK;
     return status;
 }
 
@@ -326,16 +469,22 @@ static uint32_t put_batch(struct cistern_state *state, const struct cistern_addr
     struct cistern_error *error)
 {
     (void)error;
+    if (count == 1) {
+        return put_one(state, addresses, values[0], ret_done);
+    }
     struct call call = call_make(state);
-    struct lookup lookups[HEAP_PREFETCH_GROUP];
+    struct ask asks[ASKS] = {{0}};
+    uint64_t released = call.heap->segments.release_count;
     uint32_t status = CISTERN_OK;
     uint32_t done = 0;
-    while (done < count && status == CISTERN_OK) {
-        uint32_t group = group_count(count - done);
-        prefetch_group(&call, addresses + done, group, lookups);
+    for (uint32_t step = 0; done < count && status == CISTERN_OK; step++) {
+        uint32_t from = 0;
+        uint32_t group = pipe_step(&call, addresses, count, step, asks, &from);
+        const struct ask *ready = group_of(asks, step + 1); /* the group of two steps ago */
         for (uint32_t i = 0; i < group && status == CISTERN_OK; i++) {
-            status = store(&call, &lookups[i], values[done], call.now_ms);
+            status = put_asked(&call, &addresses[from + i], &ready[i], values[from + i]);
             done += status == CISTERN_OK;
+            break_promises(&call, asks, &released);
         }
     }
     version_end_batch(call.heap);
@@ -343,20 +492,38 @@ static uint32_t put_batch(struct cistern_state *state, const struct cistern_addr
     return status;
 }
 
+static inline uint32_t add_asked(const struct call *call, const struct cistern_address *address,
+    const struct ask *ask, struct cistern_span input, struct cistern_error *error)
+{
+    struct lookup lookup = ask_lookup(call, address, ask);
+    struct entry *entry = call->has_ttl ? NULL : ask_entry(call, &lookup, ask);
+    if (entry != NULL) {
+        struct entry_view view;
+        entry_parse(entry, entry->flags, call->layout, &view);
+        if (add_in_place(call, entry, ask->handle, &view, input)) {
+            return CISTERN_OK;
+        }
+    }
+    return add_item(call, &lookup, input, error);
+}
+
 static uint32_t add_batch(struct cistern_state *state, const struct cistern_address *addresses,
     const struct cistern_span *inputs, uint32_t count, uint32_t *ret_done,
     struct cistern_error *error)
 {
     struct call call = call_make(state);
-    struct lookup lookups[HEAP_PREFETCH_GROUP];
+    struct ask asks[ASKS] = {{0}};
+    uint64_t released = call.heap->segments.release_count;
     uint32_t status = CISTERN_OK;
     uint32_t done = 0;
-    while (done < count && status == CISTERN_OK) {
-        uint32_t group = group_count(count - done);
-        prefetch_group(&call, addresses + done, group, lookups);
+    for (uint32_t step = 0; done < count && status == CISTERN_OK; step++) {
+        uint32_t from = 0;
+        uint32_t group = pipe_step(&call, addresses, count, step, asks, &from);
+        const struct ask *ready = group_of(asks, step + 1); /* the group of two steps ago */
         for (uint32_t i = 0; i < group && status == CISTERN_OK; i++) {
-            status = add_item(&call, &lookups[i], inputs[done], error);
+            status = add_asked(&call, &addresses[from + i], &ready[i], inputs[from + i], error);
             done += status == CISTERN_OK;
+            break_promises(&call, asks, &released);
         }
     }
     version_end_batch(call.heap);

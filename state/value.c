@@ -124,11 +124,26 @@ uint32_t cistern_value_remove_many(struct cistern_state *state,
 
 /* ---- single calls: batches of one ---- */
 
+/* The kinds that have values, and an address that keeps to the rules: on the fast side. */
+static inline int get_is_good(
+    const struct cistern_state *state, const struct cistern_address *address)
+{
+    const struct address_rule rule = address_rule_make(state);
+    return (KIND_BIT(state->descriptor.kind) & KINDS_VALUE) != 0 && address_is_good(&rule, address);
+}
+
 uint32_t cistern_value_get(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_span *ret_value, struct cistern_error *error)
 {
     struct cistern_span value = {NULL, 0};
-    uint32_t status = get_many(state, address, 1, &value, error);
+    uint32_t status;
+    if (state->backend->ops->value_get != NULL && get_is_good(state, address)) {
+        backend_enter(state->backend);
+        status = state->backend->ops->value_get(state, address, &value, error);
+        backend_leave(state->backend);
+    } else {
+        status = get_many(state, address, 1, &value, error);
+    }
     if (status != CISTERN_OK) {
         return status;
     }

@@ -111,6 +111,9 @@ struct cistern_backend_ops {
     /* name_space NULL = every one; its bytes are copied. Any kind but timers. */
     uint32_t (*keys_open)(struct cistern_state *state, const struct cistern_span *name_space,
         struct cistern_cursor **ret_cursor, struct cistern_error *error);
+    /* Optional: one address; *ret_value absent = not there. NULL: value_get_many is called. */
+    uint32_t (*value_get)(struct cistern_state *state, const struct cistern_address *address,
+        struct cistern_span *ret_value, struct cistern_error *error);
     /* Optional. */
     void (*prefetch)(
         struct cistern_state *state, const struct cistern_address *addresses, uint32_t count);

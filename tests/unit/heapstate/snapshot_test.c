@@ -241,19 +241,19 @@ static void long_chains_get_a_new_base(void **context)
     fill(&rig, &model, 5000, 20);
     struct stored stored;
     uint32_t longest = 0;
-    for (uint64_t id = 1; id <= 40; id++) { /* small changes: bounded by files */
+    for (uint64_t id = 1; id <= 200; id++) { /* small changes: bounded by files */
         assert_status(model_put(&model, &rig, (uint32_t)id, 20, (uint32_t)id), CISTERN_OK);
         vault_snapshot(&vault, &rig, id, id - 1, CISTERN_SNAPSHOT_INCREMENT, &stored);
         cistern_backend_notify(rig.backend, id, CISTERN_CONFIRMED);
         longest = stored.part_count > longest ? stored.part_count : longest;
     }
-    assert_int_equal(longest, CHAIN_PARTS_MAX);
+    assert_true(longest > 60 && longest <= CHAIN_PARTS_MAX);
     longest = 0;
-    for (uint64_t id = 41; id <= 60; id++) { /* everything changes: bounded by bytes */
+    for (uint64_t id = 201; id <= 220; id++) { /* everything changes: bounded by bytes */
         fill(&rig, &model, 5000, 20);
         vault_snapshot(&vault, &rig, id, id - 1, CISTERN_SNAPSHOT_INCREMENT, &stored);
         cistern_backend_notify(rig.backend, id, CISTERN_CONFIRMED);
-        longest = id > 45 && stored.part_count > longest ? stored.part_count : longest;
+        longest = id > 205 && stored.part_count > longest ? stored.part_count : longest;
     }
     assert_true(longest <= 4);
     check_restored(&vault, &stored, &model);

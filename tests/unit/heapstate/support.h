@@ -59,7 +59,7 @@ uint32_t model_remove(struct model *model, struct rig *rig, uint32_t number);
 void model_check(const struct model *model, struct rig *rig, struct cistern_key_group_range range);
 
 #define VAULT_FILES_MAX 512u
-#define STORED_PARTS_MAX 32u
+#define STORED_PARTS_MAX 160u
 struct vault_file {
     uint8_t origin[CISTERN_ORIGIN_BYTES];
     uint32_t role;
