@@ -102,7 +102,7 @@ static uint32_t clear_one(
         status = value_flush_batch(rocks, error);
     }
     if (status == CISTERN_OK || written) {
-        cursor_end_list(state, range.lower);
+        cursor_end_address(state, range.lower);
     }
     if (status != CISTERN_OK && written) {
         clear_say_partly(error);

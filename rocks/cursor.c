@@ -87,48 +87,32 @@ uint32_t cursor_open_keys(struct cistern_state *base, const struct cistern_span 
     return give(status, cursor, ret_cursor);
 }
 
-/* Over one map or list. */
-static uint32_t open_address(struct rocks_state *state, const struct cistern_address *address,
-    struct rocks_cursor **ret_cursor, struct cistern_error *error)
-{
-    struct rocks *rocks = rocks_of(state->base.backend);
-    uint32_t status = rocks_usable(rocks, error);
-    if (status == CISTERN_OK) {
-        status = cursor_create(&state->base, ret_cursor, error);
-    }
-    if (status == CISTERN_OK) {
-        (*ret_cursor)->touches = state->stamped && state->base.descriptor.ttl.update_on_read;
-        status = scratch_encode(&rocks->scratch, &state->layout, address, 1, error);
-    }
-    if (status == CISTERN_OK) {
-        status = range_init_prefix(&(*ret_cursor)->range, rocks->scratch.keys[0], error);
-    }
-    value_begin(rocks);
-    return status;
-}
-
-uint32_t cursor_open_map(struct cistern_state *base, const struct cistern_address *address,
-    struct cistern_cursor **ret_cursor, struct cistern_error *error)
-{
-    struct rocks_cursor *cursor = NULL;
-    uint32_t status = open_address(rocks_state_of(base), address, &cursor, error);
-    return give(status, cursor, ret_cursor);
-}
-
-uint32_t cursor_open_list(struct cistern_state *base, const struct cistern_address *address,
+uint32_t cursor_open_address(struct cistern_state *base, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error)
 {
     struct rocks_state *state = rocks_state_of(base);
+    struct rocks *rocks = rocks_of(state->base.backend);
     struct rocks_cursor *cursor = NULL;
-    uint32_t status = open_address(state, address, &cursor, error);
+    uint32_t status = rocks_usable(rocks, error);
     if (status == CISTERN_OK) {
-        cursor->is_list = 1;
-        cursor->next = state->list_cursors;
+        status = cursor_create(&state->base, &cursor, error);
+    }
+    if (status == CISTERN_OK) {
+        cursor->touches = state->stamped && state->base.descriptor.ttl.update_on_read;
+        status = scratch_encode(&rocks->scratch, &state->layout, address, 1, error);
+    }
+    if (status == CISTERN_OK) {
+        status = range_init_prefix(&cursor->range, rocks->scratch.keys[0], error);
+    }
+    if (status == CISTERN_OK) {
+        cursor->is_address = 1;
+        cursor->next = state->address_cursors;
         if (cursor->next != NULL) {
             cursor->next->previous = cursor;
         }
-        state->list_cursors = cursor;
+        state->address_cursors = cursor;
     }
+    value_begin(rocks);
     return give(status, cursor, ret_cursor);
 }
 
@@ -138,16 +122,18 @@ static int is_on(const struct rocks_cursor *cursor, struct cistern_span prefix)
            memcmp(cursor->range.lower.data, prefix.data, prefix.bytes) == 0;
 }
 
-void cursor_end_list(struct rocks_state *state, struct cistern_span prefix)
+void cursor_end_address(struct rocks_state *state, struct cistern_span prefix)
 {
-    for (struct rocks_cursor *cursor = state->list_cursors; cursor != NULL; cursor = cursor->next) {
+    for (struct rocks_cursor *cursor = state->address_cursors; cursor != NULL;
+         cursor = cursor->next) {
         cursor->ended |= (uint32_t)is_on(cursor, prefix);
     }
 }
 
 int cursor_has_read(const struct rocks_state *state, struct cistern_span prefix, uint64_t number)
 {
-    for (struct rocks_cursor *cursor = state->list_cursors; cursor != NULL; cursor = cursor->next) {
+    for (struct rocks_cursor *cursor = state->address_cursors; cursor != NULL;
+         cursor = cursor->next) {
         if (cursor->last_bytes != 0 && is_on(cursor, prefix)) {
             const uint8_t *last = cursor->last.data;
             if (cistern_get_u64_be(last + cursor->last_bytes - KEY_NUMBER_BYTES) >= number) {
@@ -233,7 +219,7 @@ uint32_t cursor_next(struct cistern_cursor *base, struct cistern_entry *ret_entr
     int is_chunk = base->state->descriptor.kind == CISTERN_LIST && !cursor->is_keys;
     int64_t now_ms = value_now_ms(rocks_state_of(base->state));
     uint32_t count = 0;
-    cursor->at_end = cursor->at_end && !cursor->is_list; /* a list may have grown */
+    cursor->at_end = cursor->at_end && !(is_chunk && cursor->is_address); /* it may have grown */
     while (count == 0 && status == CISTERN_OK) {
         if (cursor->entry_next == cursor->entry_count) {
             if (cursor->at_end) {
@@ -261,8 +247,8 @@ void cursor_close(struct cistern_cursor *base)
     struct rocks_state *state = rocks_state_of(base->state);
     if (cursor->previous != NULL) {
         cursor->previous->next = cursor->next;
-    } else if (cursor->is_list) {
-        state->list_cursors = cursor->next;
+    } else if (cursor->is_address) {
+        state->address_cursors = cursor->next;
     }
     if (cursor->next != NULL) {
         cursor->next->previous = cursor->previous;

@@ -26,8 +26,8 @@ struct rocks_cursor {
     uint32_t is_keys;     /* 1 = addresses only, each once */
     uint32_t is_any_name; /* of keys: 1 = of every namespace, else of name_space */
     uint32_t touches;     /* 1 = what is read alive gets a new stamp */
-    uint32_t is_list;     /* 1 = over one list, entered in its state's list_cursors */
-    uint32_t ended;       /* of those: 1 = the list was replaced, cleared or merged away */
+    uint32_t is_address;  /* 1 = over one map or list, entered in its state's address_cursors */
+    uint32_t ended;       /* of those: 1 = it was replaced, cleared or merged away */
     uint8_t *name_copy;
     struct cistern_span name_space;
     uint8_t *buffer; /* grows for one entry larger than the bound, and shrinks again */
@@ -40,7 +40,7 @@ struct rocks_cursor {
     uint64_t last_bytes;       /* 0 = at the range's beginning */
     struct cistern_bytes skip; /* room for a key to seek to */
     uint32_t at_end;
-    struct rocks_cursor *next; /* of list_cursors */
+    struct rocks_cursor *next; /* of address_cursors */
     struct rocks_cursor *previous;
 };
 

@@ -156,6 +156,10 @@ static uint32_t seek_behind(struct rocks_cursor *cursor, struct shim_iterator *i
 static uint32_t prefix_leave(
     struct rocks_cursor *cursor, struct shim_iterator *iterator, struct cistern_error *error)
 {
+    if (rocks_state_of(cursor->base.state)->layout.form != KEY_PREFIX) {
+        shim_iterator_next(iterator); /* an entry is an address, and may begin like the next one */
+        return CISTERN_OK;
+    }
     struct cistern_span prefix = {cursor->last.data, cursor->last_bytes};
     struct cistern_span key;
     struct cistern_span value;

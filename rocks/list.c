@@ -291,7 +291,7 @@ uint32_t list_replace(struct cistern_state *base, const struct cistern_address *
     status = adding_end(&adding, status, error);
     if (status == CISTERN_OK) {
         struct cistern_span prefix = adding.prefix;
-        cursor_end_list(state, prefix);
+        cursor_end_address(state, prefix);
     }
     return status;
 }
@@ -418,7 +418,7 @@ static uint32_t merge_run(
     status = adding_end(adding, status, error);
     for (uint32_t i = 0; i < count && status == CISTERN_OK; i++) {
         if (is_source[i]) {
-            cursor_end_list(adding->state, prefixes[i]);
+            cursor_end_address(adding->state, prefixes[i]);
         }
     }
     return status;

@@ -113,9 +113,9 @@ struct rocks_state {
     struct key_layout layout;
     /* values (of a list: elements) carry a stamp; fixed when the state is created, in the files */
     uint32_t stamped;
-    uint32_t head_bytes;               /* before each value; 0 in lists and timers */
-    struct rocks_cursor *list_cursors; /* open over one list each */
-    struct heads *heads;               /* of timers: heads_private.h */
+    uint32_t head_bytes;                  /* before each value; 0 in lists and timers */
+    struct rocks_cursor *address_cursors; /* open over one map or list each */
+    struct heads *heads;                  /* of timers: heads_private.h */
 };
 
 static inline struct rocks *rocks_of(struct cistern_backend *backend)
@@ -300,12 +300,11 @@ uint32_t cursor_open(
     struct cistern_state *state, struct cistern_cursor **ret_cursor, struct cistern_error *error);
 uint32_t cursor_open_keys(struct cistern_state *state, const struct cistern_span *name_space,
     struct cistern_cursor **ret_cursor, struct cistern_error *error);
-uint32_t cursor_open_map(struct cistern_state *state, const struct cistern_address *address,
+/* Over one map or list. */
+uint32_t cursor_open_address(struct cistern_state *state, const struct cistern_address *address,
     struct cistern_cursor **ret_cursor, struct cistern_error *error);
-uint32_t cursor_open_list(struct cistern_state *state, const struct cistern_address *address,
-    struct cistern_cursor **ret_cursor, struct cistern_error *error);
-/* The list at `prefix` is no longer the one that cursors were opened on. */
-void cursor_end_list(struct rocks_state *state, struct cistern_span prefix);
+/* The map or list at `prefix` is no longer the one that cursors were opened on. */
+void cursor_end_address(struct rocks_state *state, struct cistern_span prefix);
 /* 1 = a cursor over the list has read chunk `number` or a later one, and will not do it again. */
 int cursor_has_read(const struct rocks_state *state, struct cistern_span prefix, uint64_t number);
 uint32_t cursor_next(struct cistern_cursor *cursor, struct cistern_entry *ret_entries,

@@ -18,7 +18,9 @@ static struct cistern_backend *open_rocks(
 
 const struct semantics_backend semantics_rocks = {
     .name = "rocks",
-    .kinds = KIND_BIT(CISTERN_VALUE) | KIND_BIT(CISTERN_REDUCING) | KIND_BIT(CISTERN_AGGREGATING),
+    .kinds = KIND_BIT(CISTERN_VALUE) | KIND_BIT(CISTERN_REDUCING) | KIND_BIT(CISTERN_AGGREGATING) |
+             KIND_BIT(CISTERN_LIST) | KIND_BIT(CISTERN_MAP) | KIND_BIT(CISTERN_TIMERS) | KEYS |
+             EVENT_TIME,
     .native = 1,
     .open = open_rocks,
 };

@@ -437,6 +437,64 @@ static void test_clear_large(void **unused)
     fixture_close(&fixture);
 }
 
+/* Keys of values: in their form of the key one address may begin like another. */
+static void test_value_keys(void **unused)
+{
+    (void)unused;
+    struct fixture fixture;
+    fixture_open(&fixture, 64u << 20, 1, CISTERN_ACCOUNTING_GUEST);
+    struct cistern_backend *backend = fixture_backend(&fixture, 0, "db", GROUPS, 0, GROUPS - 1);
+    struct cistern_state_descriptor descriptors[2] = {{.name = "v", .kind = CISTERN_VALUE},
+        {.name = "f", .kind = CISTERN_VALUE, .key_bytes = 2, .namespace_bytes = 1}};
+    for (uint32_t d = 0; d < 2; d++) {
+        struct cistern_state *state = fixture_state(&fixture, backend, &descriptors[d]);
+        struct model *model = calloc(1, sizeof *model);
+        for (uint32_t k = 0; k < KEYS; k++) {
+            for (uint32_t n = 0; n < NAMES; n++) {
+                struct cistern_address address = address_of(k, n);
+                if (d == 0 || (k == 2 && n != 1)) {
+                    assert_ok(cistern_value_put(state, &address, text("x"), &fixture.error),
+                        fixture.error);
+                    model->present[k][n][0] = 1;
+                }
+            }
+        }
+        struct cistern_key_group_range whole = {0, GROUPS - 1};
+        for (uint32_t wanted = 0; wanted <= NAMES; wanted++) {
+            if (d == 0 || wanted != 1) { /* the empty namespace has not the fixed size */
+                keys_check(&fixture, state, model, wanted, whole);
+            }
+        }
+        free(model);
+    }
+    assert_ok(cistern_backend_close(backend, &fixture.error), fixture.error);
+    fixture_close(&fixture);
+}
+
+static void test_cursor_ends(void **unused)
+{
+    (void)unused;
+    struct fixture fixture;
+    fixture_open(&fixture, 64u << 20, 1, CISTERN_ACCOUNTING_GUEST);
+    struct cistern_backend *backend = fixture_backend(&fixture, 0, "db", GROUPS, 0, GROUPS - 1);
+    struct cistern_state *state = fixture_state(&fixture, backend, &map_descriptor);
+    struct cistern_address address = address_of(3, 2);
+    struct cistern_cursor *cursor = NULL;
+    struct cistern_entry entry;
+    uint32_t got = 0;
+    large_put(&fixture, state, 0, 300, "v");
+    assert_ok(cistern_map_open(state, &address, &cursor, &fixture.error), fixture.error);
+    assert_ok(cistern_cursor_next(cursor, &entry, 1, &got, &fixture.error), fixture.error);
+    assert_int_equal(got, 1);
+    assert_ok(cistern_state_clear(state, &address, &fixture.error), fixture.error);
+    large_put(&fixture, state, 0, 300, "again");
+    assert_ok(cistern_cursor_next(cursor, &entry, 1, &got, &fixture.error), fixture.error);
+    assert_int_equal(got, 0);
+    cistern_cursor_close(cursor);
+    assert_ok(cistern_backend_close(backend, &fixture.error), fixture.error);
+    fixture_close(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +502,8 @@ int main(void)
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_cursor_changes),
         cmocka_unit_test(test_clear_large),
+        cmocka_unit_test(test_value_keys),
+        cmocka_unit_test(test_cursor_ends),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     return failures != 0 || cistern_allocation_count() != 0;
