@@ -205,6 +205,10 @@ static uint32_t key_step(struct rocks_cursor *cursor, struct shim_iterator *iter
         return status;
     }
     last_key_set(cursor, prefix);
+    if (state->layout.form != KEY_PREFIX) {
+        shim_iterator_next(iterator); /* one entry per address, and it may begin another's key */
+        return CISTERN_OK;
+    }
     return prefix_leave(cursor, iterator, error);
 }
 
