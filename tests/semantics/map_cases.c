@@ -270,6 +270,7 @@ static void map_iterator_sees_each_once_while_updating(struct world *world)
     }
 }
 
+/* What is gone may still be seen once in its old form, but not twice, and the walk ends. */
 static void map_iterator_ends_when_the_map_is_cleared(struct world *world)
 {
     struct cistern_state *map = state_of(world->backend, CISTERN_MAP);
@@ -277,14 +278,18 @@ static void map_iterator_ends_when_the_map_is_cleared(struct world *world)
         struct cistern_address address = at("k");
         struct cistern_cursor *cursor;
         struct cistern_entry entry;
+        static uint8_t seen[5000];
         uint32_t count = 0;
         numbers_put(map, "k", sizes[i]);
+        memset(seen, 0, sizeof seen);
         assert_ok(cistern_map_open(map, &address, &cursor, &error), error);
-        assert_ok(cistern_cursor_next(cursor, &entry, 1, &count, &error), error);
-        assert_int_equal(count, 1);
-        clear_place(map, "k");
-        assert_ok(cistern_cursor_next(cursor, &entry, 1, &count, &error), error);
-        assert_int_equal(count, 0);
+        do {
+            assert_ok(cistern_cursor_next(cursor, &entry, 1, &count, &error), error);
+            if (count != 0) {
+                assert_int_equal(seen[number_of(&entry)]++, 0);
+                clear_place(map, "k");
+            }
+        } while (count != 0);
         cistern_cursor_close(cursor);
         check_map(map, "k", "");
     }

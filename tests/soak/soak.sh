@@ -5,7 +5,7 @@ build=$1 seconds=$2 rounds=0
 end=$((SECONDS + seconds))
 while [ $SECONDS -lt $end ]; do
     seed=$(od -An -N7 -tu8 /dev/urandom | tr -d ' ')
-    for test in model_heap_test model_rocks_test; do
+    for test in model_heap_test model_kinds_heap_test model_rocks_test model_kinds_rocks_test; do
         if ! CISTERN_SEED=$seed "$build/tests/$test" >"$build/soak.log" 2>&1; then
             cat "$build/soak.log"
             echo "failed: CISTERN_SEED=$seed $build/tests/$test"
