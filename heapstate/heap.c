@@ -16,9 +16,9 @@
 #define SEGMENTS_PER_LIMIT 256u /* segment size aims at this many segments per slot */
 #define INDEX_GRANULE_SMALL (64u << 10)
 /* What the cleaner scans between two looks at the clock: well under 1 ms */
-#define STEP_BYTES (256u << 10)
+#define STEP_BYTES (64u << 10)
 #define STEP_BUCKETS 512u
-#define STEP_MEMBERS 512u
+#define STEP_MEMBERS 256u
 #define STEP_LIVE_64THS 54u /* idle cleaning goes for segments that are at least 15 % dead */
 
 static uint32_t heap_close(struct cistern_backend *backend, struct cistern_error *error);
@@ -233,9 +233,9 @@ static uint32_t heap_step(
             more = 1;
         }
         more |= cleaner_run(heap, STEP_BYTES, STEP_LIVE_64THS);
+        cleaner_free_empties(heap);
+        more |= segment_trim_some(&heap->segments, SEGMENT_RESERVE, 1) != 0;
     }
-    cleaner_free_empties(heap);
-    segment_trim(&heap->segments, SEGMENT_RESERVE);
     return CISTERN_OK;
 }
 

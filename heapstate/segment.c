@@ -194,12 +194,17 @@ void segment_release(struct segment_table *table, uint32_t number)
     }
 }
 
-uint64_t segment_trim(struct segment_table *table, uint32_t keep)
+uint64_t segment_trim_some(struct segment_table *table, uint32_t keep, uint32_t count)
 {
     uint64_t bytes = 0;
-    while (table->empty_count > keep) {
+    while (table->empty_count > keep && count-- > 0) {
         decommit_segment(table, pop_empty(table));
         bytes += table->segment_bytes;
     }
     return bytes;
+}
+
+uint64_t segment_trim(struct segment_table *table, uint32_t keep)
+{
+    return segment_trim_some(table, keep, UINT32_MAX);
 }

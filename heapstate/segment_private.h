@@ -94,6 +94,8 @@ int segment_add_empty(struct segment_table *table);
 void segment_release(struct segment_table *table, uint32_t number);
 /* Gives empty segments back to the slot until `keep` are left; returns the bytes. */
 uint64_t segment_trim(struct segment_table *table, uint32_t keep);
+/* The same for at most `count` of them: each is a system call that unmaps a segment's pages. */
+uint64_t segment_trim_some(struct segment_table *table, uint32_t keep, uint32_t count);
 
 static inline struct entry *segment_entry(const struct segment_table *table, uint32_t handle)
 {

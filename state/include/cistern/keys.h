@@ -22,8 +22,9 @@ CISTERN_MUST_USE uint32_t cistern_state_clear_many(struct cistern_state *state,
     const struct cistern_address *addresses, uint32_t count, uint32_t *ret_done,
     struct cistern_error *error);
 /* A cursor over the keys that hold something in a namespace (absent span = the void one), each
- * once, in no order: entry.address only. What cistern_entries_open() says about changes meanwhile
- * holds here too. */
+ * once, in no order: entry.address only. A list or map of which all has expired may be listed
+ * until it is cleaned up. What cistern_entries_open() says about changes meanwhile holds here
+ * too. */
 CISTERN_MUST_USE uint32_t cistern_keys_open(struct cistern_state *state,
     struct cistern_span name_space, struct cistern_cursor **ret_cursor,
     struct cistern_error *error);

@@ -42,7 +42,7 @@ CISTERN_MUST_USE uint32_t cistern_map_remove_many(struct cistern_state *state,
     const struct cistern_address *addresses, const struct cistern_span *user_keys, uint32_t count,
     uint32_t *ret_done, struct cistern_error *error);
 /* User keys of one map; 0 when there is none. Without TTL O(1) on the heap, a scan of the map on
- * RocksDB; with TTL expired ones that are not cleaned up yet do not count, which costs a scan. */
+ * RocksDB; with TTL what is not seen any more does not count, which costs a scan. */
 CISTERN_MUST_USE uint32_t cistern_map_count(struct cistern_state *state,
     const struct cistern_address *address, uint64_t *ret_count, struct cistern_error *error);
 /* Whether the map holds nothing: stops at the first user key it finds. */
