@@ -214,12 +214,6 @@ uint32_t table_state_adopt(struct cistern_state *base,
             descriptor->name, state->stamped ? "with" : "without", stamped ? "with one" : "without",
             state->stamped ? "carry" : "have no");
     }
-    if (stamped && descriptor->ttl.event_time != base->descriptor.ttl.event_time) {
-        return cistern_fail(error, CISTERN_MISMATCH, descriptor->name,
-            "state \"%s\" was stored with its time to live on %s time and is registered with the "
-            "other: its time stamps would mean nothing",
-            descriptor->name, base->descriptor.ttl.event_time ? "event" : "processing");
-    }
     value_begin(rocks);
     status = descriptor_write(rocks, descriptor, base->id, error);
     if (status == CISTERN_OK) {

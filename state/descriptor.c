@@ -273,10 +273,12 @@ uint32_t descriptor_compare(const struct cistern_state_descriptor *there,
     }
     uint32_t result = serializer_compare(name, there->serializer, given->serializer, status, error);
     /* A stamp of one clock means nothing to the other. */
-    int both_expire = there->ttl.time_to_live_ms != 0 && given->ttl.time_to_live_ms != 0;
-    if (result == CISTERN_OK && both_expire) {
-        result = number_compare(
-            name, "ttl.event_time", there->ttl.event_time, given->ttl.event_time, status, error);
+    if (result == CISTERN_OK && there->ttl.time_to_live_ms != 0 &&
+        given->ttl.time_to_live_ms != 0 && there->ttl.event_time != given->ttl.event_time) {
+        static const char *const clocks[] = {"processing time", "event time"};
+        result = cistern_fail(error, status, name,
+            "state \"%s\": its time to live runs on %s there and on %s in this registration", name,
+            clocks[there->ttl.event_time], clocks[given->ttl.event_time]);
     }
     return result != CISTERN_OK || !whole ? result : live_compare(there, given, status, error);
 }
