@@ -196,6 +196,10 @@ static uint32_t heap_state_adopt(struct cistern_state *base,
 {
     (void)error;
     struct heap *heap = heap_of(base->backend);
+    /* The text is made anew: the serializer may be another. */
+    struct heap_state *state = (struct heap_state *)base;
+    cistern_release(state->text);
+    state->text = NULL;
     /* counts at least those that have one */
     heap->ttl_state_count += descriptor->ttl.time_to_live_ms != 0;
     return CISTERN_OK;

@@ -114,6 +114,12 @@ uint32_t descriptor_validate(
             "state \"%s\": serializer has %llu bytes and no data", name,
             (unsigned long long)descriptor->serializer.bytes);
     }
+    if (descriptor->replaces.data == NULL &&
+        (descriptor->replaces.bytes != 0 || descriptor->migrate_fn != NULL)) {
+        return cistern_fail(error, CISTERN_INVALID, name,
+            "state \"%s\": migrate_fn and the bytes of replaces go with a serializer to replace",
+            name);
+    }
     const struct {
         const char *field;
         uint64_t bytes;
@@ -123,6 +129,7 @@ uint32_t descriptor_validate(
         {"namespace_bytes", descriptor->namespace_bytes, CISTERN_KEY_BYTES_MAX},
         {"user_key_bytes", descriptor->user_key_bytes, CISTERN_KEY_BYTES_MAX},
         {"serializer.bytes", descriptor->serializer.bytes, SERIALIZER_BYTES_MAX},
+        {"replaces.bytes", descriptor->replaces.bytes, SERIALIZER_BYTES_MAX},
     };
     for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         status = size_validate(name, sizes[i].field, sizes[i].bytes, sizes[i].bytes_max, error);
@@ -191,11 +198,15 @@ static void serializer_brief(char text[17], struct cistern_span serializer)
     cistern_hex_format(text, hash.bytes, 8);
 }
 
+static int same_bytes(struct cistern_span a, struct cistern_span b)
+{
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
+}
+
 static uint32_t serializer_compare(const char *name, struct cistern_span there,
     struct cistern_span given, uint32_t status, struct cistern_error *error)
 {
-    if (there.bytes == given.bytes &&
-        (there.bytes == 0 || memcmp(there.data, given.data, there.bytes) == 0)) {
+    if (same_bytes(there, given)) {
         return CISTERN_OK;
     }
     char there_text[17];
@@ -235,6 +246,18 @@ static uint32_t live_compare(const struct cistern_state_descriptor *there,
     return result;
 }
 
+int descriptor_same_serializer(
+    const struct cistern_state_descriptor *there, const struct cistern_state_descriptor *given)
+{
+    return same_bytes(there->serializer, given->serializer);
+}
+
+int descriptor_replaces(
+    const struct cistern_state_descriptor *there, const struct cistern_state_descriptor *given)
+{
+    return given->replaces.data != NULL && same_bytes(there->serializer, given->replaces);
+}
+
 uint32_t descriptor_compare(const struct cistern_state_descriptor *there,
     const struct cistern_state_descriptor *given, int whole, uint32_t status,
     struct cistern_error *error)
@@ -271,7 +294,10 @@ uint32_t descriptor_compare(const struct cistern_state_descriptor *there,
             return result;
         }
     }
-    uint32_t result = serializer_compare(name, there->serializer, given->serializer, status, error);
+    uint32_t result =
+        descriptor_replaces(there, given)
+            ? CISTERN_OK
+            : serializer_compare(name, there->serializer, given->serializer, status, error);
     /* A stamp of one clock means nothing to the other. */
     if (result == CISTERN_OK && there->ttl.time_to_live_ms != 0 &&
         given->ttl.time_to_live_ms != 0 && there->ttl.event_time != given->ttl.event_time) {

@@ -21,8 +21,14 @@ CISTERN_MUST_USE uint32_t descriptor_validate_live(
 /* OK, or `status` with a message that names the first field that differs and both values. The
  * stored twin of a host's descriptor has no function, and its TTL may change: whole != 0
  * compares these as well. */
+/* A serializer that `given` replaces differs from none. */
 CISTERN_MUST_USE uint32_t descriptor_compare(const struct cistern_state_descriptor *there,
     const struct cistern_state_descriptor *given, int whole, uint32_t status,
     struct cistern_error *error);
+int descriptor_same_serializer(
+    const struct cistern_state_descriptor *there, const struct cistern_state_descriptor *given);
+/* `given` says that it replaces the serializer that is there. */
+int descriptor_replaces(
+    const struct cistern_state_descriptor *there, const struct cistern_state_descriptor *given);
 
 #endif

@@ -84,14 +84,26 @@ struct copies {
     uint32_t count;
 };
 
-static uint32_t copies_fill(struct copies *copies, struct cistern_cursor *cursor,
-    struct cistern_span name_space, struct cistern_error *error)
+static struct cistern_span span_move(struct cistern_span span, uint8_t **at)
+{
+    if (span.data == NULL) {
+        return span;
+    }
+    uint8_t *copy = *at;
+    memcpy(copy, span.data, span.bytes);
+    *at += span.bytes;
+    return (struct cistern_span){copy, span.bytes};
+}
+
+static uint32_t copies_fill(
+    struct copies *copies, struct cistern_cursor *cursor, struct cistern_error *error)
 {
     uint32_t status =
         cistern_cursor_next(cursor, copies->entries, KEYS_PER_STEP, &copies->count, error);
     uint64_t bytes = 1; /* an empty key has a place, too */
     for (uint32_t i = 0; status == CISTERN_OK && i < copies->count; i++) {
-        bytes += copies->entries[i].address.key.bytes;
+        const struct cistern_address *address = &copies->entries[i].address;
+        bytes += address->key.bytes + address->name_space.bytes;
     }
     if (status == CISTERN_OK && bytes > copies->capacity_bytes) {
         uint8_t *storage = cistern_reallocate(copies->storage, bytes);
@@ -105,13 +117,11 @@ static uint32_t copies_fill(struct copies *copies, struct cistern_cursor *cursor
     uint8_t *at = copies->storage;
     for (uint32_t i = 0; status == CISTERN_OK && i < copies->count; i++) {
         const struct cistern_address *address = &copies->entries[i].address;
-        memcpy(at, address->key.data, address->key.bytes);
         copies->addresses[i] = (struct cistern_address){
-            .key = {at, address->key.bytes},
-            .name_space = name_space,
+            .key = span_move(address->key, &at),
+            .name_space = span_move(address->name_space, &at),
             .key_group = address->key_group,
         };
-        at += address->key.bytes;
     }
     return status;
 }
@@ -119,36 +129,21 @@ static uint32_t copies_fill(struct copies *copies, struct cistern_cursor *cursor
 typedef uint32_t (*step_fn)(void *arg, struct cistern_state *state, const struct copies *copies,
     struct cistern_error *error);
 
-/* Calls `step` with every key of the namespace, some at a time. */
-static uint32_t for_keys(struct cistern_state *state, struct cistern_span name_space, step_fn step,
-    void *arg, struct cistern_error *error)
+/* Calls `step` with every key of the namespace (NULL = of all), some at a time. */
+static uint32_t for_keys(struct cistern_state *state, const struct cistern_span *name_space,
+    step_fn step, void *arg, struct cistern_error *error)
 {
     struct copies copies = {.storage = NULL};
     struct cistern_cursor *cursor = NULL;
-    uint32_t status = keys_validate(state, &name_space, error);
-    if (status != CISTERN_OK) {
-        return status; /* before as many bytes are copied as it claims to have */
-    }
-    /* The caller's namespace may itself be a result that the first call makes stale. */
-    void *name_copy = cistern_allocate(name_space.bytes + 1);
-    if (name_copy == NULL) {
-        return cistern_fail(error, CISTERN_NO_MEMORY, state->descriptor.name,
-            "no memory for a namespace of %llu bytes", (unsigned long long)name_space.bytes);
-    }
-    if (name_space.data != NULL) {
-        memcpy(name_copy, name_space.data, name_space.bytes);
-        name_space.data = name_copy;
-    }
-    status = keys_open(state, &name_space, &cursor, error);
+    uint32_t status = keys_open(state, name_space, &cursor, error);
     do {
-        status = status == CISTERN_OK ? copies_fill(&copies, cursor, name_space, error) : status;
+        status = status == CISTERN_OK ? copies_fill(&copies, cursor, error) : status;
         if (status == CISTERN_OK && copies.count != 0) {
             status = step(arg, state, &copies, error);
         }
     } while (status == CISTERN_OK && copies.count != 0);
     cistern_cursor_close(cursor);
     cistern_release(copies.storage);
-    cistern_release(name_copy);
     return status;
 }
 
@@ -172,7 +167,15 @@ uint32_t cistern_state_apply_to_all_keys(struct cistern_state *state,
     struct cistern_span name_space, cistern_apply_fn apply, void *arg, struct cistern_error *error)
 {
     struct apply call = {apply, arg};
-    return for_keys(state, name_space, apply_step, &call, error);
+    uint32_t status = keys_validate(state, &name_space, error);
+    return status == CISTERN_OK ? for_keys(state, &name_space, apply_step, &call, error) : status;
+}
+
+uint32_t keys_for_all(
+    struct cistern_state *state, cistern_apply_fn apply, void *arg, struct cistern_error *error)
+{
+    struct apply call = {apply, arg};
+    return for_keys(state, NULL, apply_step, &call, error);
 }
 
 static uint32_t drop_step(void *arg, struct cistern_state *state, const struct copies *copies,
@@ -186,7 +189,8 @@ static uint32_t drop_step(void *arg, struct cistern_state *state, const struct c
 uint32_t cistern_state_drop_namespace(
     struct cistern_state *state, struct cistern_span name_space, struct cistern_error *error)
 {
-    return for_keys(state, name_space, drop_step, NULL, error);
+    uint32_t status = keys_validate(state, &name_space, error);
+    return status == CISTERN_OK ? for_keys(state, &name_space, drop_step, NULL, error) : status;
 }
 
 /* ---- hints ---- */

@@ -25,29 +25,45 @@ struct cistern_state *backend_state_find(const struct cistern_backend *backend, 
     return NULL;
 }
 
+/* Copies of name and serializer in one block, the name first, in place of those that are there. */
+static uint32_t identity_take(struct cistern_state *state, const char *name,
+    struct cistern_span serializer, struct cistern_error *error)
+{
+    uint64_t name_bytes = strlen(name) + 1;
+    char *storage = cistern_allocate(name_bytes + serializer.bytes);
+    if (storage == NULL) {
+        return cistern_fail(
+            error, CISTERN_NO_MEMORY, name, "no memory for the descriptor of state \"%s\"", name);
+    }
+    memcpy(storage, name, name_bytes);
+    memset(state->serializer_hash, 0, sizeof state->serializer_hash);
+    struct cistern_span copy = {NULL, serializer.bytes};
+    if (serializer.bytes > 0) {
+        memcpy(storage + name_bytes, serializer.data, serializer.bytes);
+        copy.data = storage + name_bytes;
+        struct cistern_hash128 hash = cistern_hash128(copy.data, copy.bytes);
+        memcpy(state->serializer_hash, hash.bytes, sizeof state->serializer_hash);
+    }
+    cistern_release((void *)state->descriptor.name);
+    state->descriptor.name = storage;
+    state->descriptor.serializer = copy;
+    return CISTERN_OK;
+}
+
 uint32_t cistern_state_init(struct cistern_state *state, struct cistern_backend *backend,
     const struct cistern_state_descriptor *descriptor, uint32_t id, struct cistern_error *error)
 {
     assert(id >= 1 && id <= CISTERN_STATE_COUNT_MAX);
     memset(state, 0, sizeof *state);
-    uint64_t name_bytes = strlen(descriptor->name) + 1;
-    /* One block for both copies: the name first, the serializer behind it. */
-    char *storage = cistern_allocate(name_bytes + descriptor->serializer.bytes);
-    if (storage == NULL) {
-        return cistern_fail(error, CISTERN_NO_MEMORY, descriptor->name,
-            "no memory for the descriptor of state \"%s\"", descriptor->name);
-    }
-    memcpy(storage, descriptor->name, name_bytes);
-    state->backend = backend;
     state->descriptor = *descriptor;
-    state->descriptor.name = storage;
-    state->descriptor.serializer.data = NULL;
-    if (descriptor->serializer.bytes > 0) {
-        memcpy(storage + name_bytes, descriptor->serializer.data, descriptor->serializer.bytes);
-        state->descriptor.serializer.data = storage + name_bytes;
-        struct cistern_hash128 hash =
-            cistern_hash128(storage + name_bytes, descriptor->serializer.bytes);
-        memcpy(state->serializer_hash, hash.bytes, sizeof state->serializer_hash);
+    state->descriptor.name = NULL;
+    state->descriptor.replaces = (struct cistern_span){NULL, 0};
+    state->descriptor.migrate_fn = NULL;
+    state->descriptor.migrate_arg = NULL;
+    state->backend = backend;
+    uint32_t status = identity_take(state, descriptor->name, descriptor->serializer, error);
+    if (status != CISTERN_OK) {
+        return status;
     }
     state->id = id;
     return CISTERN_OK;
@@ -101,11 +117,15 @@ static uint32_t state_create(struct cistern_backend *backend,
     return CISTERN_OK;
 }
 
+/* *ret_migrates: the stored values have the form of the serializer that was replaced. */
 static uint32_t state_adopt(struct cistern_state *state,
-    const struct cistern_state_descriptor *descriptor, struct cistern_error *error)
+    const struct cistern_state_descriptor *descriptor, int *ret_migrates,
+    struct cistern_error *error)
 {
     uint32_t status =
         descriptor_compare(&state->descriptor, descriptor, 0, CISTERN_MISMATCH, error);
+    int evolves =
+        status == CISTERN_OK && !descriptor_same_serializer(&state->descriptor, descriptor);
     if (status == CISTERN_OK && state->backend->ops->state_adopt != NULL) {
         status = state->backend->ops->state_adopt(state, descriptor, error);
     }
@@ -118,12 +138,16 @@ static uint32_t state_adopt(struct cistern_state *state,
     state->descriptor.merge_fn = descriptor->merge_fn;
     state->descriptor.ttl = descriptor->ttl;
     state->registered = 1;
-    return CISTERN_OK;
+    if (evolves) {
+        status = identity_take(state, state->descriptor.name, descriptor->serializer, error);
+        *ret_migrates = status == CISTERN_OK && descriptor->migrate_fn != NULL;
+    }
+    return status;
 }
 
 static uint32_t state_register(struct cistern_backend *backend,
     const struct cistern_state_descriptor *descriptor, struct cistern_state **ret_state,
-    struct cistern_error *error)
+    int *ret_migrates, struct cistern_error *error)
 {
     uint32_t status = descriptor_validate_live(descriptor, backend->options.value_bytes_max, error);
     if (status != CISTERN_OK) {
@@ -135,7 +159,7 @@ static uint32_t state_register(struct cistern_backend *backend,
     } else if (state->registered) {
         status = descriptor_compare(&state->descriptor, descriptor, 1, CISTERN_EXISTS, error);
     } else {
-        status = state_adopt(state, descriptor, error);
+        status = state_adopt(state, descriptor, ret_migrates, error);
     }
     if (status == CISTERN_OK) {
         state->registered = 1;
@@ -154,10 +178,25 @@ uint32_t cistern_state_register_sized(struct cistern_backend *backend,
     if (status != CISTERN_OK) {
         return status;
     }
+    int migrates = 0;
     backend_enter(backend);
-    status = state_register(backend, &known, ret_state, error);
+    status = state_register(backend, &known, ret_state, &migrates, error);
     backend_leave(backend);
-    return status;
+    return status == CISTERN_OK && migrates ? state_migrate(*ret_state, &known, error) : status;
+}
+
+uint32_t cistern_backend_check_registered(
+    const struct cistern_backend *backend, struct cistern_error *error)
+{
+    for (uint32_t i = 0; i < backend->state_count; i++) {
+        const struct cistern_state *state = backend->states[i];
+        if (state != NULL && !state->registered) {
+            return cistern_fail(error, CISTERN_MISMATCH, state->descriptor.name,
+                "state \"%s\" (%s) was restored and nobody registered it: was it renamed?",
+                state->descriptor.name, cistern_state_kind_name(state->descriptor.kind));
+        }
+    }
+    return CISTERN_OK;
 }
 
 /* Called by a backend from inside its restore op: the guard is held by

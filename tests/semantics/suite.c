@@ -11,8 +11,8 @@
 
 #include <string.h>
 
-static const struct semantics_case *const tables[] = {
-    value_cases, list_cases, map_cases, namespace_cases, timer_cases, ttl_cases, snapshot_cases};
+static const struct semantics_case *const tables[] = {value_cases, list_cases, map_cases,
+    namespace_cases, timer_cases, ttl_cases, snapshot_cases, evolution_cases};
 #define TABLE_COUNT (sizeof tables / sizeof tables[0])
 #define CASE_COUNT_MAX 256u
 

@@ -149,5 +149,6 @@ extern const struct semantics_case namespace_cases[];
 extern const struct semantics_case timer_cases[];
 extern const struct semantics_case ttl_cases[];
 extern const struct semantics_case snapshot_cases[];
+extern const struct semantics_case evolution_cases[];
 
 #endif

@@ -117,6 +117,10 @@ const char *cistern_reduce_name(uint32_t reduce);
 typedef uint64_t (*cistern_reduce_fn)(void *arg, struct cistern_span old_value,
     struct cistern_span input, struct cistern_bytes result);
 
+/* Turns a stored value into the form of the serializer at hand; same rules as cistern_reduce_fn. */
+typedef uint64_t (*cistern_migrate_fn)(
+    void *arg, struct cistern_span old_value, struct cistern_bytes result);
+
 struct cistern_ttl { /* all zero = no TTL */
     int64_t time_to_live_ms;
     uint32_t update_on_read; /* 0 = OnCreateAndWrite, 1 = OnReadAndWrite */
@@ -145,9 +149,18 @@ struct cistern_state_descriptor {
     /* AGGREGATING with reduce_fn: combines two accumulators (cistern_state_merge()); called with
      * reduce_arg. NULL: reduce_fn does that, too */
     cistern_reduce_fn merge_fn;
+    /* Evolution: the serializer that `serializer` is the next version of; absent = none. A restored
+     * state that has it is taken over with the new one. Only values may change their form: keys,
+     * namespaces and user keys must stay as they are */
+    struct cistern_span replaces;
+    /* Called for every value, element or user value of such a state before the registration
+     * returns. NULL: they stay as they are, and the host reads both forms */
+    cistern_migrate_fn migrate_fn;
+    void *migrate_arg;
 };
 /* MISMATCH: the state was restored with another kind, size or serializer: names the field and
- *           both values. UNSUPPORTED: the
+ *           both values. A migrate_fn that cannot be carried through (LIMIT, IO, ...) leaves
+ *           some values in the new form: close the backend and restore again. UNSUPPORTED: the
  * backend does not hold this kind (it names which it does). INVALID; LIMIT:
  * CISTERN_STATE_COUNT_MAX. EXISTS: registered twice with another descriptor (the same one again
  * returns the same state). */
@@ -157,6 +170,11 @@ CISTERN_MUST_USE uint32_t cistern_state_register_sized(struct cistern_backend *b
 #define cistern_state_register(backend, descriptor, ret_state, error)                              \
     cistern_state_register_sized(                                                                  \
         (backend), (descriptor), sizeof(struct cistern_state_descriptor), (ret_state), (error))
+
+/* After the last registration: MISMATCH names a restored state that nobody registered, because it
+ * was renamed or dropped. Its entries are kept, and in every checkpoint, until somebody does. */
+CISTERN_MUST_USE uint32_t cistern_backend_check_registered(
+    const struct cistern_backend *backend, struct cistern_error *error);
 
 struct cistern_address {     /* where a value lives */
     struct cistern_span key; /* at most CISTERN_KEY_BYTES_MAX */
